@@ -1,0 +1,432 @@
+//! What the worlds say about themselves, in our own types and before anything is concluded from it.
+//!
+//! Unknown statuses and kinds survive as text: a service may learn new words before we do.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::digest::ContentHash;
+
+/// An amount of money in millionths of the account's currency.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Money {
+    /// Millionths of one unit of currency.
+    pub micros: i64,
+}
+
+impl Money {
+    /// Returns the amount nearest to `units`.
+    pub fn from_units(units: f64) -> Self {
+        Self { micros: (units * 1e6).round() as i64 }
+    }
+
+    /// Returns the amount in whole units of currency, for JSON.
+    pub fn units(self) -> f64 {
+        self.micros as f64 / 1e6
+    }
+
+    /// Returns this price per hour applied to `seconds`.
+    #[must_use]
+    pub fn for_seconds(self, seconds: i64) -> Self {
+        Self { micros: (i128::from(self.micros) * i128::from(seconds) / 3600) as i64 }
+    }
+}
+
+impl std::ops::Add for Money {
+    type Output = Self;
+    fn add(self, other: Self) -> Self {
+        Self { micros: self.micros + other.micros }
+    }
+}
+
+impl std::iter::Sum for Money {
+    fn sum<I: Iterator<Item = Self>>(amounts: I) -> Self {
+        amounts.fold(Self::default(), |a, b| a + b)
+    }
+}
+
+impl fmt::Display for Money {
+    /// Four decimals for small prices, two from 10 upwards.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let units = self.units();
+        if units.abs() >= 10.0 { write!(f, "{units:.2}") } else { write!(f, "{units:.4}") }
+    }
+}
+
+/// What the cloud says of an instance's life.
+///
+/// Source: the API's 13 published values; anything else is kept as `Other`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "String", into = "String")]
+pub enum Status {
+    /// On its way: `new`, `ordered`, `pending`, `validating`.
+    Ordered(String),
+    /// Being built; can't be deleted now.
+    Provisioning,
+    /// Up; sshd may still need minutes.
+    Running,
+    /// Shut down, and still billed.
+    Offline,
+    /// Going away.
+    Deleting,
+    /// Gone; hidden from the list.
+    Discontinued,
+    /// Never came up and never will: `no_capacity`, `error`, `installation_failed`.
+    Failed(String),
+    /// Something else (`unknown`, `notfound`, or a word we don't know): never taken for absence.
+    Other(String),
+}
+
+impl From<String> for Status {
+    fn from(text: String) -> Self {
+        match text.as_str() {
+            "new" | "ordered" | "pending" | "validating" => Self::Ordered(text),
+            "provisioning" => Self::Provisioning,
+            "running" => Self::Running,
+            "offline" => Self::Offline,
+            "deleting" => Self::Deleting,
+            "discontinued" => Self::Discontinued,
+            "no_capacity" | "error" | "installation_failed" => Self::Failed(text),
+            _ => Self::Other(text),
+        }
+    }
+}
+
+impl From<Status> for String {
+    fn from(status: Status) -> Self {
+        status.to_string()
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Ordered(text) | Self::Failed(text) | Self::Other(text) => text,
+            Self::Provisioning => "provisioning",
+            Self::Running => "running",
+            Self::Offline => "offline",
+            Self::Deleting => "deleting",
+            Self::Discontinued => "discontinued",
+        })
+    }
+}
+
+/// One machine as the cloud lists it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Instance {
+    /// The cloud's id (a UUID).
+    pub id: String,
+    /// Where it is in its life.
+    pub status: Status,
+    /// Its public address; none before it runs.
+    pub ip: Option<String>,
+    /// When the cloud took the order.
+    pub created_at: Timestamp,
+    /// Its host name: not unique, never an identity.
+    pub hostname: String,
+    /// Free text; ours carries `dacapo session=… store=… nonce=…`.
+    pub description: String,
+    /// The instance type.
+    pub r#type: String,
+    /// The image in the API's own wording, which may differ from what was asked for.
+    pub image: String,
+    /// The location code.
+    pub location: String,
+    /// The whole machine's price per hour.
+    pub price_per_hour: Money,
+    /// The volume it boots from; may be unknown early in provisioning.
+    pub os_volume: Option<String>,
+    /// Every volume it has, the OS volume included, without doubles.
+    pub volumes: Vec<String>,
+    /// Its tags.
+    pub tags: BTreeMap<String, String>,
+}
+
+/// One volume as the cloud lists it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Volume {
+    /// The cloud's id.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// The API's word: `attached`, `detached`, `deleted`, …
+    pub status: String,
+    /// Size in GB.
+    pub size_gb: u32,
+    /// The machine it is attached to.
+    pub instance: Option<String>,
+    /// What it costs per hour while it isn't in the trash.
+    pub price_per_hour: Money,
+    /// Its tags.
+    pub tags: BTreeMap<String, String>,
+}
+
+/// A machine on offer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InstanceType {
+    /// The name used to order it.
+    pub name: String,
+    /// The whole machine's on-demand price per hour.
+    pub price_per_hour: Money,
+    /// Image slugs that it can boot; empty when the API doesn't say.
+    pub images: Vec<String>,
+    /// How many GPUs it has.
+    pub gpus: u32,
+}
+
+/// An image on offer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Image {
+    /// The cloud's id (a UUID), accepted wherever the slug is.
+    pub id: String,
+    /// The slug used to order it.
+    pub slug: String,
+}
+
+/// A public key that the account holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccountKey {
+    /// The cloud's id.
+    pub id: String,
+    /// Its name: not unique.
+    pub name: String,
+    /// The key, as it was registered.
+    pub key: PublicKey,
+}
+
+/// A public key's type and material; comments never take part in comparing.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct PublicKey(String);
+
+impl PublicKey {
+    /// Reads an OpenSSH public key line; anything behind the material is dropped.
+    pub fn parse(line: &str) -> Option<Self> {
+        let mut words = line.split_ascii_whitespace();
+        let (kind, material) = (words.next()?, words.next()?);
+        let known = kind.starts_with("ssh-") || kind.starts_with("ecdsa-") || kind.starts_with("sk-");
+        let base64 = material.bytes().all(|b| b.is_ascii_alphanumeric() || b"+/=".contains(&b));
+        (known && base64 && material.starts_with("AAAA")).then(|| Self(format!("{kind} {material}")))
+    }
+
+    /// Returns `type base64`.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Returns the fingerprint as ssh prints it: `SHA256:…`.
+    pub fn fingerprint(&self) -> String {
+        use base64::Engine as _;
+        let material = self.0.split(' ').nth(1).unwrap_or_default();
+        let blob = base64::engine::general_purpose::STANDARD.decode(material).unwrap_or_default();
+        let digest = hex::decode(crate::digest::sha256_hex(&blob)).unwrap_or_default();
+        format!("SHA256:{}", base64::engine::general_purpose::STANDARD_NO_PAD.encode(digest))
+    }
+}
+
+/// What one round of reads learned of the cloud.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Cloud {
+    /// The cloud's own time, from its `Date` header.
+    pub now: Timestamp,
+    /// Every machine that the account lists.
+    pub instances: Vec<Instance>,
+    /// The machine named by the record, asked for by id because the list doesn't show it;
+    /// `None` inside means that the account doesn't know the id.
+    pub recorded: Option<Option<Instance>>,
+    /// Every volume that isn't deleted.
+    pub volumes: Vec<Volume>,
+    /// What can be ordered.
+    pub types: Vec<InstanceType>,
+    /// On-demand stock by location code; a hint, not a reservation.
+    pub stock: BTreeMap<String, Vec<String>>,
+    /// Images on offer.
+    pub images: Vec<Image>,
+    /// Location codes.
+    pub locations: Vec<String>,
+    /// The account's public keys.
+    pub keys: Vec<AccountKey>,
+    /// What is left on the account.
+    pub balance: Money,
+    /// The currency of every amount.
+    pub currency: String,
+}
+
+/// One file of the store, as its listing shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredFile {
+    /// Path below the store's folder, without a leading slash.
+    pub path: String,
+    /// The revision.
+    pub rev: String,
+    /// Size in bytes, as stored.
+    pub size: u64,
+    /// The hash of the stored (possibly packed) bytes.
+    pub content: ContentHash,
+    /// When the service took it.
+    pub modified: Timestamp,
+}
+
+/// What one round of reads learned of the store.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Store {
+    /// The hash that stands for account and path in tags; `local` without a store.
+    pub id: String,
+    /// The store's own time, from its `Date` header.
+    pub now: Timestamp,
+    /// Every file below the store's folder.
+    pub files: Vec<StoredFile>,
+}
+
+/// What one probe learned on the server. Every field is the server's word.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Probe {
+    /// Python's version.
+    pub python: String,
+    /// git's version; none when it isn't installed.
+    pub git: Option<String>,
+    /// What `nvidia-smi -L` named first; none when it is missing or fails.
+    pub gpu: Option<String>,
+    /// The login user's home directory.
+    pub home: String,
+    /// Bytes free on the disk that holds the home directory.
+    pub disk_free: u64,
+    /// Whether set-up was marked as ended.
+    pub set_up: bool,
+    /// The checkout; none where there is nothing at its path.
+    pub checkout: Option<Checkout>,
+    /// By artifact name.
+    pub artifacts: BTreeMap<String, ArtifactFile>,
+    /// New regular files under the home directory that neither git nor an artifact answers for;
+    /// none when the marker that tells new from old is missing.
+    pub files: Option<Vec<NewFile>>,
+    /// How many more there are than `files` lists.
+    pub more_files: u64,
+    /// Programs that use the GPU or run from the checkout.
+    pub processes: Vec<Process>,
+}
+
+/// What lies at the checkout's path.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checkout {
+    /// Why git can't read it; everything else is then empty.
+    #[serde(default)]
+    pub broken: Option<String>,
+    /// `remote.origin.url`.
+    #[serde(default)]
+    pub remote: Option<String>,
+    /// The commit that HEAD names; none while unborn.
+    #[serde(default)]
+    pub head: Option<String>,
+    /// The branch that HEAD is on; none when detached.
+    #[serde(default)]
+    pub branch: Option<String>,
+    /// Every local branch, tag, stash entry and detached HEAD.
+    #[serde(default)]
+    pub tips: Vec<Tip>,
+    /// What `git status` finds: modified, staged, deleted, renamed, untracked, unmerged.
+    #[serde(default)]
+    pub dirty: Vec<Dirty>,
+    /// `merge`, `rebase`, `cherry-pick`, `revert` or `bisect` when one is under way.
+    #[serde(default)]
+    pub unfinished: Option<String>,
+}
+
+/// A name in the checkout that keeps commits alive.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tip {
+    /// For people: `branch main`, `tag v1`, `stash@{0}`, `detached HEAD`.
+    pub name: String,
+    /// The commit (tags are peeled).
+    pub commit: String,
+}
+
+/// One path that differs from the last commit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dirty {
+    /// Below the checkout; bytes that aren't UTF-8 are escaped.
+    pub path: String,
+    /// `modified`, `staged`, `deleted`, `renamed`, `untracked` or `unmerged`.
+    pub how: String,
+    /// Size in bytes; none when it is gone.
+    pub size: Option<u64>,
+}
+
+/// What lies at an artifact's path on the server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum ArtifactFile {
+    /// Nothing.
+    Missing,
+    /// A regular file.
+    File {
+        /// Size in bytes.
+        size: u64,
+        /// The hash of its bytes.
+        content: ContentHash,
+    },
+    /// A folder, a link, or a file that changed while it was read; `why` says which.
+    Unreadable {
+        /// In the server's words.
+        why: String,
+    },
+}
+
+/// A file that would die with the server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewFile {
+    /// Below the home directory; bytes that aren't UTF-8 are escaped.
+    pub path: String,
+    /// Size in bytes.
+    pub size: u64,
+}
+
+/// A program at work.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Process {
+    /// Its process id on the server.
+    pub pid: u32,
+    /// Program name and first argument, no more: arguments may hold secrets.
+    pub command: String,
+    /// `gpu` or `checkout`.
+    pub why: String,
+}
+
+/// What trying to look at the server gave.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Server {
+    /// There is no machine to look at, or it isn't up yet.
+    None,
+    /// It couldn't be looked at; the text says why.
+    Unreachable(String),
+    /// It answered.
+    Seen(Box<Probe>),
+}
+
+/// What the git remote and the local checkout say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Repo {
+    /// The remote's refs: name → commit (tags peeled); none when it couldn't be asked (`unreachable`).
+    pub refs: Option<BTreeMap<String, String>>,
+    /// Why the remote couldn't be asked.
+    pub unreachable: Option<String>,
+    /// How the server's tips stand to the remote: commit → whether the remote contains it.
+    pub contained: BTreeMap<String, bool>,
+    /// Whether the remote's branch already contains the server's HEAD (so that it can be fast-forwarded).
+    pub head_behind: Option<bool>,
+    /// What the local checkout of the same repo says.
+    pub local: Option<LocalCheckout>,
+}
+
+/// The checkout that `session.toml` lies in, where its remote is the spec's.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LocalCheckout {
+    /// Commits on the spec's branch that the remote's branch doesn't have.
+    pub unpushed: usize,
+    /// Whether `git status` would list anything.
+    pub dirty: bool,
+}

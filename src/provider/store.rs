@@ -1,0 +1,1 @@
+//! provider store (being written).

@@ -1,0 +1,1 @@
+//! sandbox cloud (being written).

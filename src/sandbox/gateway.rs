@@ -1,0 +1,1 @@
+//! sandbox gateway (being written).

@@ -1,0 +1,1 @@
+//! sandbox laptop (being written).

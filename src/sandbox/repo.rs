@@ -1,0 +1,1 @@
+//! sandbox repo (being written).

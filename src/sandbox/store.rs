@@ -1,0 +1,1 @@
+//! sandbox store (being written).

@@ -1,0 +1,66 @@
+//! The session as one comparable value: desired and observed worlds are the same type.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::digest::ContentHash;
+
+/// Everything a session consists of; an absent session is the empty world.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct World {
+    /// The rented server.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub machine: Option<Machine>,
+    /// The repo's checkout on it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<Code>,
+    /// The artifacts on it, by name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub artifacts: BTreeMap<String, Artifact>,
+}
+
+impl World {
+    /// Returns the world as TOML, the form in which it is shown and compared.
+    pub fn to_toml(&self) -> String {
+        toml::to_string(self).expect("a world holds only strings, numbers and tables")
+    }
+}
+
+/// The rented server, in the words of the spec.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Machine {
+    /// Instance type.
+    pub r#type: String,
+    /// Location code.
+    pub location: String,
+    /// Image slug.
+    pub image: String,
+    /// The login key's fingerprint.
+    pub ssh_key: String,
+    /// Size of the OS volume in GB.
+    pub os_volume_gb: u32,
+}
+
+/// The checkout.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Code {
+    /// The remote.
+    pub url: String,
+    /// The branch.
+    pub branch: String,
+    /// The commit that was, or is to be, brought.
+    pub commit: String,
+}
+
+/// One artifact at a stored version.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Artifact {
+    /// Below the checkout.
+    pub path: String,
+    /// The stored version's name.
+    pub version: String,
+    /// The payload's hash, where it is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub content: Option<ContentHash>,
+}
