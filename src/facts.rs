@@ -11,8 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::digest::ContentHash;
 
 /// An amount of money in millionths of the account's currency.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(transparent)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Money {
     /// Millionths of one unit of currency.
     pub micros: i64,
@@ -33,6 +32,13 @@ impl Money {
     #[must_use]
     pub fn for_seconds(self, seconds: i64) -> Self {
         Self { micros: (i128::from(self.micros) * i128::from(seconds) / 3600) as i64 }
+    }
+}
+
+impl Serialize for Money {
+    /// A number of whole units of currency.
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_f64(self.units())
     }
 }
 
@@ -334,6 +340,9 @@ pub struct Checkout {
     /// `merge`, `rebase`, `cherry-pick`, `revert` or `bisect` when one is under way.
     #[serde(default)]
     pub unfinished: Option<String>,
+    /// Whether HEAD contains the commit that the probe was asked about (so that a push is all it needs).
+    #[serde(default)]
+    pub contains_wanted: bool,
 }
 
 /// A name in the checkout that keeps commits alive.
@@ -414,6 +423,8 @@ pub struct Repo {
     pub refs: Option<BTreeMap<String, String>>,
     /// Why the remote couldn't be asked.
     pub unreachable: Option<String>,
+    /// Whether it refused the laptop's keys.
+    pub denied: bool,
     /// How the server's tips stand to the remote: commit → whether the remote contains it.
     pub contained: BTreeMap<String, bool>,
     /// Whether the remote's branch already contains the server's HEAD (so that it can be fast-forwarded).

@@ -1,3 +1,5 @@
-//! The `dacapo` command.
+//! The `dacapo` command: parse the command line, run it, exit with its code.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    std::process::ExitCode::from(dacapo::cli::main().code())
+}

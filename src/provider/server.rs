@@ -1,1 +1,269 @@
-//! provider server (being written).
+//! The rented machine, over SSH: what runs there is `server/helper.py`, one operation per start.
+//!
+//! Every call has a deadline, and believes only what the helper's last line says. The agent is forwarded
+//! on connections that were opened for it, and nowhere else.
+
+mod exchange;
+mod login;
+mod run;
+mod trouble;
+mod wire;
+
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
+
+use openssh::Session;
+use secrecy::SecretString;
+use serde::de::DeserializeOwned;
+use tempfile::TempDir;
+use tokio::process::Command;
+use tokio::time::timeout;
+
+pub use login::Login;
+pub use trouble::{Kind, Result, SshError, Trouble};
+pub use wire::{
+    Brought, CloneRequest, FastForwardRequest, Hello, PackRequest, Packed, ProbeRequest, PullRequest, Pulled,
+};
+
+use crate::digest::ContentHash;
+use crate::error::Error;
+use crate::facts::Probe;
+use exchange::{Exchange, Started};
+use login::Entered;
+use wire::Ask;
+
+/// The most that small questions may take.
+const SHORT: Duration = Duration::from_secs(180);
+/// The most that a probe may take: it hashes every artifact.
+const LOOK: Duration = Duration::from_secs(30 * 60);
+/// The most that bringing the repo may take.
+const BRING: Duration = Duration::from_secs(2 * 60 * 60);
+/// The most that a transfer may take; a silent one ends much sooner.
+const TRANSFER: Duration = Duration::from_secs(12 * 60 * 60);
+/// How long opening a session on a live connection may take.
+const START: Duration = Duration::from_secs(30);
+/// How long saying goodbye may take.
+const CLOSE: Duration = Duration::from_secs(5);
+
+/// A login on the server; ends when dropped.
+pub struct Connection {
+    // Declared first and so dropped first: the socket is used once more to end the connection.
+    session: Option<Session>,
+    // Removes the socket's folder.
+    _control: TempDir,
+    host_key: String,
+    address: String,
+    agent: Option<PathBuf>,
+    forwards_agent: bool,
+}
+
+impl std::fmt::Debug for Connection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Connection({})", self.address)
+    }
+}
+
+impl Connection {
+    /// Logs in. With a pinned key nothing else is believed; without one the key shown is taken, once.
+    ///
+    /// `forward_agent` is for short-lived connections only: once one command has asked for the agent,
+    /// the server offers it to all later ones.
+    pub async fn open(login: Login, forward_agent: bool) -> Result<Self> {
+        let Entered { session, host_key, control } = login.enter(forward_agent).await?;
+        Ok(Self {
+            session: Some(session),
+            _control: control,
+            host_key,
+            address: login.ip,
+            agent: login.agent,
+            forwards_agent: forward_agent,
+        })
+    }
+
+    /// Returns the host key, `ssh-ed25519 AAAA…`, that must be pinned from now on.
+    pub fn host_key(&self) -> &str {
+        &self.host_key
+    }
+
+    /// Looks at the machine and, on the first login, begins to tell new files from old.
+    pub async fn hello(&mut self) -> Result<Hello> {
+        self.ask("cannot look at the server", SHORT, &Ask::Hello).await
+    }
+
+    /// Reports everything that a plan needs to know of the server.
+    pub async fn probe(&mut self, ask: &ProbeRequest) -> Result<Probe> {
+        self.ask("cannot look at the server", LOOK, &Ask::Probe(ask)).await
+    }
+
+    /// Clones the repo; a checkout of the same remote is left as it is, and its state returned.
+    ///
+    /// Needs a connection that forwards the agent for ssh urls.
+    pub async fn clone(&mut self, ask: &CloneRequest) -> Result<Brought> {
+        let what = format!("cannot clone the repo to `{}` on the server", ask.path);
+        check_words(&what, &[&ask.url, &ask.branch], ask.commit.as_deref())?;
+        self.ask(&what, BRING, &Ask::Clone(ask)).await
+    }
+
+    /// Brings a clean checkout forward on its branch; refuses whatever would need more than that.
+    pub async fn fast_forward(&mut self, ask: &FastForwardRequest) -> Result<Brought> {
+        let what = format!("cannot bring `{}` on the server forward", ask.path);
+        check_words(&what, &[&ask.branch], Some(&ask.to))?;
+        self.ask(&what, BRING, &Ask::FastForward(ask)).await
+    }
+
+    /// Brings stored bytes to their place, verified before they get there.
+    ///
+    /// Done already is done: bytes that hash to `payload` are left as they are.
+    pub async fn pull(
+        &mut self,
+        ask: &PullRequest,
+        progress: &mut (dyn FnMut(u64, Option<u64>) + Send),
+    ) -> Result<Pulled> {
+        let what = format!("cannot bring `{}` to the server", ask.path);
+        self.transfer(&what, &Ask::pull(ask), progress).await
+    }
+
+    /// Makes a copy of a file, packed or as it is, whose hashes are known and whose bytes stay.
+    pub async fn pack(&mut self, ask: &PackRequest) -> Result<Packed> {
+        let what = format!("cannot make `{}` ready for the store", ask.path);
+        self.transfer(&what, &Ask::Pack(ask), &mut |_, _| {}).await
+    }
+
+    /// Sends a packed file to the store and returns the store's own hash of what it took.
+    ///
+    /// [`Kind::Unclear`] and [`Trouble::Lost`] mean that the store may have it: ask the store.
+    pub async fn push(
+        &mut self,
+        packed: &Packed,
+        link: &SecretString,
+        progress: &mut (dyn FnMut(u64, Option<u64>) + Send),
+    ) -> Result<ContentHash> {
+        self.transfer("cannot send the packed file to the store", &Ask::push(packed, link), progress).await
+    }
+
+    /// Removes a packed copy; one that is gone already is gone.
+    pub async fn discard_pack(&mut self, packed: &Packed) -> Result<()> {
+        let ask = Ask::DiscardPack { temp: &packed.temp };
+        self.ask("cannot remove the packed file from the server", SHORT, &ask).await
+    }
+
+    /// Marks set-up as ended: from the first such call on, files count as new.
+    pub async fn finish_set_up(&mut self) -> Result<()> {
+        self.ask("cannot mark the server's set-up as ended", SHORT, &Ask::FinishSetUp).await
+    }
+
+    /// Ends the connection.
+    pub async fn close(mut self) {
+        if let Some(session) = self.session.take() {
+            let _ = timeout(CLOSE, session.close()).await;
+        }
+    }
+
+    async fn ask<T: DeserializeOwned>(&self, what: &str, limit: Duration, ask: &Ask<'_>) -> Result<T> {
+        let started = self.start(what).await?;
+        Exchange { what, limit }.carry_out(started, ask, &mut |_, _| {}).await
+    }
+
+    async fn transfer<T: DeserializeOwned>(
+        &self,
+        what: &str,
+        ask: &Ask<'_>,
+        progress: &mut (dyn FnMut(u64, Option<u64>) + Send),
+    ) -> Result<T> {
+        let started = self.start(what).await?;
+        Exchange { what, limit: TRANSFER }.carry_out(started, ask, progress).await
+    }
+
+    /// Starts `python3` on the server: by a child of ours where the agent goes with it, which the
+    /// multiplexing crate can't ask for.
+    async fn start(&self, what: &str) -> Result<Started<'_>> {
+        let arguments = exchange::python_arguments();
+        if self.forwards_agent {
+            let mut command = self.ssh_with_agent("python3", &arguments);
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+            let child = command.spawn().map_err(|error| SshError::local(Error::new(what).because(&error)))?;
+            return Ok(Started::own(child));
+        }
+        let mut command = self.session().command("python3");
+        command
+            .args(&arguments)
+            .stdin(openssh::Stdio::piped())
+            .stdout(openssh::Stdio::piped())
+            .stderr(openssh::Stdio::piped());
+        let child = match timeout(START, command.spawn()).await {
+            Ok(child) => child.map_err(|error| self.not_started(what, &error))?,
+            Err(_) => return Err(self.unreachable(what, format!("no session after {} s", START.as_secs()))),
+        };
+        Ok(Started::remote(child))
+    }
+
+    /// Returns our own `ssh` on the connection's socket, asking for the agent.
+    ///
+    /// With a dead connection it fails at once (`ProxyCommand=false`) instead of dialling anywhere, and it
+    /// reads no configuration. Its own process group keeps Ctrl-C from ending it before us.
+    fn ssh_with_agent(&self, program: &str, arguments: &[String]) -> Command {
+        let mut command = Command::new("ssh");
+        command
+            .args(["-F", "none", "-A", "-S"])
+            .arg(self.session().control_socket())
+            .args(["-o", "BatchMode=yes", "-o", "ProxyCommand=false", "-T", "-p", "9", "none", "--"])
+            .arg(
+                std::iter::once(program)
+                    .chain(arguments.iter().map(String::as_str))
+                    .map(shell_word)
+                    .collect::<Vec<_>>()
+                    .join(" "),
+            )
+            .process_group(0)
+            .kill_on_drop(true)
+            .env_clear()
+            .envs(["PATH", "HOME"].into_iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
+        if let Some(agent) = &self.agent {
+            command.env("SSH_AUTH_SOCK", agent);
+        }
+        command
+    }
+
+    fn session(&self) -> &Session {
+        self.session.as_ref().expect("only `close` takes the session, and it takes the connection with it")
+    }
+
+    fn not_started(&self, what: &str, error: &openssh::Error) -> SshError {
+        let words = Error::new(what).because(error).to_string();
+        self.unreachable(what, words.trim_start_matches(what).trim_start_matches(": ").to_owned())
+    }
+
+    fn unreachable(&self, what: &str, why: String) -> SshError {
+        let error = Error::new(what)
+            .why(format!("the connection to the server at `{}` is gone", self.address))
+            .why(why)
+            .hint("run the command again");
+        SshError::new(Trouble::Unreachable, error)
+    }
+}
+
+/// Refuses words that git would read as options, and commits that are none.
+fn check_words(what: &str, words: &[&str], commit: Option<&str>) -> Result<()> {
+    let bad =
+        words.iter().find(|word| word.is_empty() || word.starts_with('-') || word.contains(['\0', '\n']));
+    let hex =
+        |commit: &&str| matches!(commit.len(), 40 | 64) && commit.bytes().all(|b| b.is_ascii_hexdigit());
+    match (bad, commit) {
+        (Some(word), _) => {
+            Err(SshError::local(Error::new(what).why(format!("`{word}` is not a name for git"))))
+        }
+        (None, Some(commit)) if !hex(&commit) => {
+            Err(SshError::local(Error::new(what).why(format!("`{commit}` is not a commit"))))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Quotes one word for a POSIX shell.
+fn shell_word(word: &str) -> String {
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,13 @@
-//! Integration tests.
+//! One test binary: the real `dacapo` against the embedded world, and the shape of the code.
+
+#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "a test that cannot go on fails, and says why")]
+
+mod airtight;
+mod architecture;
+mod bad_input;
+mod interrupt;
+mod killed;
+mod readme;
+mod recovery;
+mod story;
+mod support;

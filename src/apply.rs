@@ -1,0 +1,162 @@
+//! Carries out a plan, action by action, and says what happens as events.
+//!
+//! Nothing is decided here outside `record::next` and `guard::prove`: what is known only now (a new
+//! machine's address, fresh evidence) is looked up, not chosen. Every action can be run again.
+
+mod bring;
+mod hold;
+mod machine;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+
+use crate::error::{Error, ExitCode, Result};
+use crate::event::{Event, Sender, Stage};
+use crate::guard::{Discard, Finding};
+use crate::plan::{Action, Kind, Plan};
+use crate::provider::Providers;
+use crate::spec::Spec;
+
+pub use hold::{Hold, take_lease};
+
+/// Set by the first Ctrl-C; looked at between calls, so that a call in flight is finished.
+#[derive(Clone, Default)]
+pub struct Interrupt(Arc<(AtomicBool, Notify)>);
+
+impl Interrupt {
+    /// Asks for a stop at the next safe point.
+    pub fn request(&self) {
+        self.0.0.store(true, Ordering::SeqCst);
+        self.0.1.notify_waiters();
+    }
+
+    /// Tells whether a stop was asked for.
+    pub fn is_requested(&self) -> bool {
+        self.0.0.load(Ordering::SeqCst)
+    }
+
+    /// Waits until a stop is asked for.
+    pub async fn requested(&self) {
+        let notified = self.0.1.notified();
+        if !self.is_requested() {
+            notified.await;
+        }
+    }
+}
+
+/// What carrying out a plan needs beside the plan.
+pub struct Context<'a> {
+    /// The four worlds.
+    pub providers: &'a Providers,
+    /// The spec that was planned for.
+    pub spec: &'a Spec,
+    /// Where it lies.
+    pub spec_directory: &'a Path,
+    /// Losses named with `--discard`.
+    pub discards: &'a [Discard],
+    /// A source of fresh random words, for nonces.
+    pub random: &'a (dyn Fn() -> String + Sync),
+    /// Where events go.
+    pub events: Sender,
+    /// Ctrl-C.
+    pub interrupt: Interrupt,
+}
+
+/// How carrying out a plan ended.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// The first failure; none when everything was done.
+    pub error: Option<Error>,
+    /// What stood against a deletion when the evidence was taken afresh.
+    pub findings: Vec<Finding>,
+    /// Whether Ctrl-C ended it early.
+    pub interrupted: bool,
+}
+
+/// Carries out the plan under the lease that `hold` stands for.
+///
+/// Actions run in the plan's order; one that waits for a failed one isn't started. A plan with blocked
+/// changes or findings is carried out as far as it goes: its deletion fails on the evidence.
+pub async fn apply(plan: &Plan, context: &Context<'_>, hold: &mut Hold) -> Outcome {
+    let mut outcome = Outcome::default();
+    let mut failed: Vec<usize> = Vec::new();
+    for action in &plan.actions {
+        let held_up = action.after().iter().any(|id| failed.contains(id));
+        if held_up || context.interrupt.is_requested() {
+            outcome.interrupted |= !held_up;
+            failed.push(action.id());
+            context.events.send(Event::NotStarted { id: action.id() });
+            continue;
+        }
+        if let Err(error) = carry_out(action, context, hold, &mut outcome).await {
+            failed.push(action.id());
+            context.events.send(Event::Failed { id: action.id(), error: error.clone() });
+            outcome.interrupted |= error.kind == ExitCode::Interrupted;
+            outcome.error.get_or_insert(error);
+        }
+    }
+    outcome
+}
+
+async fn carry_out(
+    action: &Action,
+    context: &Context<'_>,
+    hold: &mut Hold,
+    outcome: &mut Outcome,
+) -> Result<()> {
+    let started = Instant::now();
+    context.events.send(Event::Started { action: action.clone() });
+    let mut run = Run { context, hold, action };
+    match action.kind() {
+        Kind::Settle => run.settle().await?,
+        Kind::Adopt { .. } => run.adopt().await?,
+        Kind::Forget { .. } => run.forget().await?,
+        Kind::RegisterKey { name, key } => run.register_key(name, key).await?,
+        Kind::Create { candidates } => run.create(candidates).await?,
+        Kind::Start { machine } => run.start(machine).await?,
+        Kind::Ready => run.ready().await?,
+        Kind::Clone { commit } => run.clone_repo(commit).await?,
+        Kind::FastForward { to, .. } => run.fast_forward(to).await?,
+        Kind::Store { artifact, path, compress, .. } => run.store(artifact, path, *compress).await?,
+        Kind::Pull { .. } => run.pull().await?,
+        Kind::SetUp => run.finish_set_up().await?,
+        Kind::Delete { .. } => run.delete(outcome).await?,
+        Kind::DeleteVolume { volume, .. } => run.delete_volume(volume).await?,
+    }
+    let seconds = started.elapsed().as_secs_f64();
+    context.events.send(Event::Done { id: action.id(), seconds });
+    Ok(())
+}
+
+/// One action under way.
+struct Run<'a, 'c> {
+    context: &'a Context<'c>,
+    hold: &'a mut Hold,
+    action: &'a Action,
+}
+
+impl Run<'_, '_> {
+    fn stage(&self, stage: Stage) {
+        self.context.events.stage(self.action.id(), stage);
+    }
+
+    fn providers(&self) -> &Providers {
+        self.context.providers
+    }
+
+    /// Sleeps on the one clock; Ctrl-C ends the wait.
+    async fn wait(&self, duration: Duration) -> Result<()> {
+        tokio::select! {
+            () = self.providers().sleep(duration) => Ok(()),
+            () = self.context.interrupt.requested() => Err(interrupted()),
+        }
+    }
+}
+
+fn interrupted() -> Error {
+    Error::of(ExitCode::Interrupted, "interrupted").hint("run the same command again to go on")
+}

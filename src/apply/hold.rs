@@ -1,0 +1,113 @@
+//! The lease, and the record that is written under it by compare-and-swap.
+
+use std::fs::File;
+
+use crate::error::{Error, ExitCode, Result};
+use crate::observe::Held;
+use crate::provider::store::Written;
+use crate::provider::{Laptop, Providers};
+use crate::record::{LEASE, Lease, Record};
+
+/// The session, held by this process: nobody else writes its record without our noticing.
+pub struct Hold {
+    record: Record,
+    rev: Option<String>,
+    lease: Lease,
+    /// Freed by the kernel when this process ends, however it ends.
+    _lock: File,
+}
+
+/// Takes the session: the local file lock, then the lease in the record.
+///
+/// Fails with [`ExitCode::Lease`] when somebody else holds either. A lease of this same laptop is taken
+/// over at once, since the file lock was free; another laptop's when it has run out, by the store's clock.
+pub async fn take_lease(providers: &Providers, held: Held) -> Result<Hold> {
+    let session = held.record.session.clone();
+    let lock = lock_file(providers, &held.record)?;
+    let laptop = &providers.settings.laptop;
+    refuse_held(&held, laptop)?;
+    let writes = held.record.lease.as_ref().map_or(0, |lease| lease.writes) + 1;
+    let lease = Lease { owner: laptop.owner.clone(), laptop: laptop.id.clone(), writes };
+    let record = Record { lease: Some(lease.clone()), ..held.record };
+    let mut hold = Hold { record, rev: held.rev, lease, _lock: lock };
+    match providers.memory.write(&session, &hold.record.to_json(), hold.rev.as_deref()).await? {
+        Written::Done { rev, .. } => {
+            hold.rev = Some(rev);
+            Ok(hold)
+        }
+        Written::Conflict => Err(beaten(&session)),
+    }
+}
+
+impl Hold {
+    /// The record as it was last written.
+    pub fn record(&self) -> &Record {
+        &self.record
+    }
+
+    /// Writes the record, which renews the lease. A conflict means that the lease was lost: stop.
+    pub async fn write(&mut self, providers: &Providers, record: Record) -> Result<()> {
+        self.lease.writes += 1;
+        let record = Record { lease: Some(self.lease.clone()), ..record };
+        self.put(providers, record).await
+    }
+
+    /// Renews the lease right before a create, a delete or an overwrite.
+    pub async fn renew(&mut self, providers: &Providers) -> Result<()> {
+        self.write(providers, self.record.clone()).await
+    }
+
+    /// Gives the session back.
+    pub async fn release(mut self, providers: &Providers) -> Result<()> {
+        let record = Record { lease: None, ..self.record.clone() };
+        self.put(providers, record).await
+    }
+
+    async fn put(&mut self, providers: &Providers, record: Record) -> Result<()> {
+        match providers.memory.write(&record.session, &record.to_json(), self.rev.as_deref()).await? {
+            Written::Done { rev, .. } => {
+                self.rev = Some(rev);
+                self.record = record;
+                Ok(())
+            }
+            Written::Conflict => Err(beaten(&record.session)),
+        }
+    }
+}
+
+fn lock_file(providers: &Providers, record: &Record) -> Result<File> {
+    let folder = providers.settings.state.join("locks");
+    let path = folder.join(format!("{}-{}", record.store, record.session));
+    let failed =
+        |error: std::io::Error| Error::new(format!("cannot lock `{}`", path.display())).because(&error);
+    std::fs::create_dir_all(&folder).map_err(failed)?;
+    let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => Err(Error::of(
+            ExitCode::Lease,
+            format!("`{}` is being applied on this laptop by another dacapo", record.session),
+        )
+        .why("it holds the session's lock file")
+        .hint("wait for it to end, or stop it with Ctrl-C")),
+        Err(std::fs::TryLockError::Error(error)) => Err(failed(error)),
+    }
+}
+
+fn refuse_held(held: &Held, laptop: &Laptop) -> Result<()> {
+    let Some(lease) = &held.record.lease else { return Ok(()) };
+    let left = LEASE.as_secs() - held.age_seconds;
+    if lease.laptop == laptop.id || left <= 0 {
+        return Ok(());
+    }
+    let what = format!("`{}` is held by {} for another {left} s", held.record.session, lease.owner);
+    Err(Error::of(ExitCode::Lease, what)
+        .why("the lease in its record is theirs: two at once would undo each other's work")
+        .hint("wait for it to end; a lease that isn't renewed runs out by itself"))
+}
+
+fn beaten(session: &str) -> Error {
+    Error::of(ExitCode::Lease, format!("somebody else has taken `{session}` meanwhile"))
+        .why("its record was written by another dacapo since this one read it")
+        .hint("`dacapo plan` shows what is left to do")
+}

@@ -1,0 +1,522 @@
+//! Creating, waiting for, proving and deleting the machine: `record::next`, carried out.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::{Outcome, Run};
+use crate::error::{Error, ExitCode, Result};
+use crate::event::Stage;
+use crate::facts::{Instance, PublicKey, Status, Volume};
+use crate::guard::{self, Finding, Proof, Refusal};
+use crate::observe::observe;
+use crate::plan::{Candidate, artifact_paths, evidence, stored_contents};
+use crate::provider::cloud::{Created, Deleted, Order};
+use crate::provider::server::{SshError, Trouble};
+use crate::record::{self, Goal, Hand, Intent, Record, Rented, Step, Stop, View, next};
+use crate::world::Machine;
+
+const POLL: Duration = Duration::from_secs(5);
+/// How long a machine may take from the order to its address.
+const BOOT: Duration = Duration::from_secs(30 * 60);
+/// How long sshd may take from then on.
+const SSHD: Duration = Duration::from_secs(15 * 60);
+/// How long it may refuse the login key until the image has put it in its place.
+const KEY: Duration = Duration::from_secs(2 * 60);
+/// How long the cloud may take to say that a machine or a volume is gone.
+const GONE: Duration = Duration::from_secs(30 * 60);
+
+/// What the cloud says of this session's machines now.
+struct Look {
+    now: Timestamp,
+    list: Vec<Instance>,
+    recorded: Option<Instance>,
+}
+
+impl Look {
+    fn view(&self) -> View<'_> {
+        View { now: self.now, list: &self.list, recorded: self.recorded.as_ref() }
+    }
+}
+
+impl Run<'_, '_> {
+    pub(super) async fn register_key(&mut self, name: &str, key: &PublicKey) -> Result<()> {
+        let present = self.providers().cloud.keys().await?;
+        if present.iter().any(|registered| registered.key == *key) {
+            return Ok(());
+        }
+        self.hold.renew(self.context.providers).await?;
+        self.providers().cloud.add_key(self.action, name, key).await.map(drop)
+    }
+
+    /// Creates the machine at the first candidate that is to be had and waits until it is built.
+    pub(super) async fn create(&mut self, candidates: &[Candidate]) -> Result<()> {
+        let mut refused = Vec::new();
+        for candidate in candidates {
+            match self.create_at(candidate).await? {
+                Built::Up => return Ok(()),
+                Built::NoCapacity(why) => {
+                    refused.push(format!("`{}` in {}: {why}", candidate.r#type, candidate.location));
+                    self.stage(Stage::NoCapacity { candidate: candidate.clone(), why });
+                }
+            }
+        }
+        // A refusal is clear, but a clear word costs little to check: nothing of ours may be on its way.
+        self.settle().await?;
+        let mut error = Error::of(ExitCode::NoCapacity, "no machine that the spec asks for is to be had");
+        error.why = refused;
+        Err(error.hint(
+            "nothing was created and nothing bills; add an `instance.type` or `location`, or try later",
+        ))
+    }
+
+    async fn create_at(&mut self, candidate: &Candidate) -> Result<Built> {
+        let goal = Goal::Running(Box::new(self.asked(candidate)?));
+        let mut hand = Hand { nonce: (self.context.random)(), ..Hand::default() };
+        loop {
+            let look = self.look().await?;
+            match next(self.hold.record(), look.view(), &goal, &mut hand) {
+                Step::Post(intent) => {
+                    if let Some(why) = self.post(&intent, candidate).await? {
+                        return Ok(Built::NoCapacity(why));
+                    }
+                }
+                Step::Done(Some(id)) => match self.await_built(&id).await? {
+                    Status::Failed(status) => {
+                        self.remove_failed(&id, &status).await?;
+                        return Ok(Built::NoCapacity(format!("the machine ended as `{status}`")));
+                    }
+                    _ => return Ok(Built::Up),
+                },
+                Step::Prove => return Err(self.failed_with_work()),
+                step => self.common(step).await?,
+            }
+        }
+    }
+
+    /// Sends the create, once. Returns why when the candidate is sold out; an unclear answer is waited out.
+    async fn post(&mut self, intent: &Intent, candidate: &Candidate) -> Result<Option<String>> {
+        let order = self.order(intent).await?;
+        match self.providers().cloud.create(self.action, &order).await {
+            Created::Id(id) => {
+                let record = self.hold.record().clone().with_created(id.clone());
+                self.hold.write(self.context.providers, record).await?;
+                self.stage(Stage::Created { machine: id, candidate: candidate.clone() });
+                Ok(None)
+            }
+            Created::NoCapacity(why) => {
+                self.close_intent().await?;
+                Ok(Some(why))
+            }
+            Created::Refused(error) => {
+                self.close_intent().await?;
+                Err(error)
+            }
+            Created::Unclear(why) => {
+                let now = self.providers().cloud.instances().await.map_or(intent.noted_at, |(now, _)| now);
+                let later = Intent { noted_at: now.max(intent.noted_at), ..intent.clone() };
+                let record = Record { intent: Some(later.clone()), ..self.hold.record().clone() };
+                self.hold.write(self.context.providers, record).await?;
+                self.stage(Stage::Unclear { why });
+                self.stage(Stage::Watching { until: later.noted_at + record::QUIET_WINDOW });
+                Ok(None)
+            }
+        }
+    }
+
+    async fn close_intent(&mut self) -> Result<()> {
+        let record = Record { intent: None, ..self.hold.record().clone() };
+        self.hold.write(self.context.providers, record).await
+    }
+
+    /// The steps that every goal takes the same way.
+    async fn common(&mut self, step: Step) -> Result<()> {
+        match step {
+            Step::Write(record) => self.hold.write(self.context.providers, *record).await,
+            Step::Wait(until) => {
+                let look = self.look().await?;
+                let left = until.duration_since(look.now).unsigned_abs();
+                self.wait(left.min(POLL).max(Duration::from_secs(1))).await
+            }
+            Step::Delete(proof) => self.delete_proven(proof).await,
+            Step::Stop(stop) => Err(stopped(&self.hold.record().session, &stop)),
+            Step::Post(_) | Step::Prove | Step::Done(_) => Ok(()),
+        }
+    }
+
+    /// Waits out whether anything of ours is on its way; what turns up and was never used is deleted.
+    pub(super) async fn settle(&mut self) -> Result<()> {
+        let mut hand = Hand::default();
+        if let Some(until) = self.hold.record().absence_from(self.look().await?.now) {
+            self.stage(Stage::Watching { until });
+        }
+        loop {
+            let look = self.look().await?;
+            match next(self.hold.record(), look.view(), &Goal::Absent, &mut hand) {
+                Step::Done(_) => return Ok(()),
+                Step::Prove => {
+                    return Err(Error::of(ExitCode::Stale, "a machine of this session turned up")
+                        .why("it may hold work")
+                        .hint("run the same command again: it will look at the machine"));
+                }
+                step => self.common(step).await?,
+            }
+        }
+    }
+
+    /// Notes a machine of ours that the record doesn't know, or that it is not being ended after all.
+    pub(super) async fn adopt(&mut self) -> Result<()> {
+        let goal = Goal::Running(Box::new(self.asked(&Candidate::default())?));
+        let mut hand = Hand::default();
+        loop {
+            let look = self.look().await?;
+            match next(self.hold.record(), look.view(), &goal, &mut hand) {
+                Step::Write(record) if record.machine.is_some() => {
+                    return self.hold.write(self.context.providers, *record).await;
+                }
+                Step::Wait(until) => self.common(Step::Wait(until)).await?,
+                Step::Stop(stop) => return Err(stopped(&self.hold.record().session, &stop)),
+                // Whatever else it wants, the machine is not there to be noted any more: the next look tells.
+                Step::Write(_) | Step::Post(_) | Step::Prove | Step::Delete(_) | Step::Done(_) => {
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// Notes that the recorded machine is gone: by the cloud's own word or, named as a loss, unknown to it.
+    pub(super) async fn forget(&mut self) -> Result<()> {
+        let known = self.look().await?.recorded.is_some();
+        let record = self.hold.record().clone();
+        let record = if known { record.without_machine() } else { record.without_unknown() };
+        self.hold.write(self.context.providers, record).await
+    }
+
+    pub(super) async fn start(&mut self, machine: &str) -> Result<()> {
+        self.hold.renew(self.context.providers).await?;
+        self.providers().cloud.start(self.action, machine).await?;
+        self.await_built(machine).await.map(drop)
+    }
+
+    /// Waits until the machine runs or has failed; returns its last status.
+    async fn await_built(&mut self, id: &str) -> Result<Status> {
+        let mut waited = Duration::ZERO;
+        let mut shown = None;
+        loop {
+            let instance = self.instance(id).await?;
+            if shown.as_ref() != Some(&instance.status) {
+                self.stage(Stage::Status { status: instance.status.to_string() });
+                shown = Some(instance.status.clone());
+            }
+            match &instance.status {
+                Status::Running if instance.ip.is_some() => {
+                    self.stage(Stage::Address { ip: instance.ip.clone().unwrap_or_default() });
+                    return Ok(instance.status);
+                }
+                Status::Failed(_) | Status::Discontinued => return Ok(instance.status),
+                _ if waited > BOOT => return Err(too_slow(id, &instance.status)),
+                _ => {}
+            }
+            self.wait(POLL).await?;
+            waited += POLL;
+        }
+    }
+
+    async fn remove_failed(&mut self, id: &str, status: &str) -> Result<()> {
+        self.stage(Stage::Removing { machine: id.to_owned(), status: status.to_owned() });
+        let mut hand = Hand::default();
+        loop {
+            let look = self.look().await?;
+            match next(self.hold.record(), look.view(), &Goal::Absent, &mut hand) {
+                Step::Done(_) => return Ok(()),
+                Step::Prove => return Err(self.failed_with_work()),
+                step => self.common(step).await?,
+            }
+        }
+    }
+
+    fn failed_with_work(&self) -> Error {
+        Error::of(ExitCode::Refused, format!("the machine of `{}` has failed", self.hold.record().session))
+            .why("a login of ours was completed on it, so it may hold work")
+            .hint("`dacapo down` shows what is known of it")
+    }
+
+    /// Waits until the login works, pins the host key, and notes that a login was completed.
+    pub(super) async fn ready(&mut self) -> Result<()> {
+        let id = self.rented()?.id.clone();
+        if let Status::Failed(status) = self.await_built(&id).await? {
+            return Err(Error::of(ExitCode::NoCapacity, format!("the machine ended as `{status}`"))
+                .hint("run the same command again: it removes the machine and tries the next"));
+        }
+        let mut waited = Duration::ZERO;
+        let mut shown = String::new();
+        let mut connection = loop {
+            let instance = self.instance(&id).await?;
+            match self.providers().connect(self.context.spec, self.rented()?, &instance, false).await {
+                Ok(connection) => break connection,
+                // While a machine boots, its sshd refuses, hangs up or doesn't know the key yet.
+                Err(SshError { trouble, error }) if patience(trouble).is_some_and(|most| waited < most) => {
+                    if shown != error.to_string() {
+                        shown = error.to_string();
+                        self.stage(Stage::Connecting { why: shown.clone() });
+                    }
+                }
+                Err(error) => return Err(error.into()),
+            }
+            self.wait(POLL).await?;
+            waited += POLL;
+        };
+        let host_key = connection.host_key().to_owned();
+        if self.rented()?.login {
+            // It has been greeted before; greeting it again could hide files made since.
+            connection.close().await;
+            return Ok(());
+        }
+        let hello = connection.hello().await;
+        connection.close().await;
+        let hello = hello?;
+        if let Some(key) = PublicKey::parse(&host_key) {
+            self.stage(Stage::HostKey { fingerprint: key.fingerprint() });
+        }
+        let mut record = self.hold.record().clone();
+        if let Some(machine) = &mut record.machine {
+            machine.host_key = Some(host_key);
+            machine.login = true;
+        }
+        self.hold.write(self.context.providers, record).await?;
+        self.stage(Stage::LoggedIn { python: hello.python, git: hello.git, gpu: hello.gpu });
+        Ok(())
+    }
+
+    /// Proves, on evidence taken now, that nothing on the machine is lost; deletes it and its volumes.
+    pub(super) async fn delete(&mut self, outcome: &mut Outcome) -> Result<()> {
+        let mut hand = Hand::default();
+        loop {
+            let look = self.look().await?;
+            match next(self.hold.record(), look.view(), &Goal::Absent, &mut hand) {
+                Step::Done(_) => return Ok(()),
+                Step::Prove => match self.prove().await? {
+                    Ok(proof) => {
+                        self.stage(Stage::Proven);
+                        hand.proof = Some(proof);
+                    }
+                    Err(refusal) => {
+                        let error = refused(&self.hold.record().session, &refusal.findings);
+                        outcome.findings = refusal.findings;
+                        return Err(error);
+                    }
+                },
+                step => self.common(step).await?,
+            }
+        }
+    }
+
+    /// Looks at all four worlds again and judges what is there now.
+    async fn prove(&mut self) -> Result<Result<Proof, Refusal>> {
+        let spec = self.context.spec;
+        let (observed, _) = observe(self.providers(), spec, self.context.spec_directory).await?;
+        let paths = artifact_paths(spec);
+        let stored = stored_contents(spec, &observed.store.files);
+        let verdict = guard::prove(&evidence(spec, &observed, &paths, &stored), self.context.discards);
+        if verdict.is_ok() {
+            self.note_head(&observed.server).await?;
+        }
+        Ok(verdict)
+    }
+
+    /// The commit that the session ends at is the one that the lock will name.
+    async fn note_head(&mut self, server: &crate::facts::Server) -> Result<()> {
+        let crate::facts::Server::Seen(probe) = server else { return Ok(()) };
+        let head = probe.checkout.as_ref().and_then(|checkout| checkout.head.clone());
+        let mut record = self.hold.record().clone();
+        match (&mut record.machine, head) {
+            (Some(machine), Some(head)) if machine.base.commit.as_ref() != Some(&head) => {
+                machine.base.commit = Some(head);
+                self.hold.write(self.context.providers, record).await
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Sends one deletion and waits until the cloud says that machine and volumes are gone.
+    async fn delete_proven(&mut self, proof: Proof) -> Result<()> {
+        let id = proof.machine().to_owned();
+        let instance = self.instance(&id).await?;
+        let volumes = record::volumes_of(&instance);
+        self.hold.renew(self.context.providers).await?;
+        match self.providers().cloud.delete(self.action, proof, &volumes).await? {
+            Deleted::Accepted => self.stage(Stage::Deleting { machine: id.clone() }),
+            Deleted::Gone => {}
+            Deleted::NotYet(why) => {
+                self.stage(Stage::Status { status: why });
+                return self.wait(POLL).await;
+            }
+        }
+        self.await_gone(&id).await?;
+        for volume in &volumes {
+            self.await_volume_gone(volume).await?;
+        }
+        Ok(())
+    }
+
+    async fn await_gone(&mut self, id: &str) -> Result<()> {
+        let mut waited = Duration::ZERO;
+        loop {
+            let status = self.providers().cloud.instance(id).await?.map(|instance| instance.status);
+            match status {
+                None | Some(Status::Discontinued) => break,
+                Some(status) if waited > GONE => return Err(too_slow(id, &status)),
+                Some(_) => {}
+            }
+            // The deletion was taken: stopping the wait now would leave its end unseen.
+            self.providers().sleep(POLL).await;
+            waited += POLL;
+        }
+        self.stage(Stage::Gone { machine: id.to_owned() });
+        Ok(())
+    }
+
+    async fn await_volume_gone(&mut self, id: &str) -> Result<()> {
+        let mut waited = Duration::ZERO;
+        loop {
+            match self.volume(id).await? {
+                None => break,
+                // Some minutes after its machine a volume should go by itself; a detached one never will.
+                Some(volume) if volume.status == "detached" && volume.instance.is_none() => {
+                    self.providers().cloud.delete_volume(self.action, id).await?;
+                }
+                Some(volume) if waited > GONE => {
+                    return Err(Error::new(format!("volume `{id}` is still there and bills"))
+                        .why(format!("the cloud says that it is {}", volume.status))
+                        .hint("run the same command again; it looks after the volumes it left"));
+                }
+                Some(_) => {}
+            }
+            self.providers().sleep(POLL).await;
+            waited += POLL;
+        }
+        self.stage(Stage::VolumeGone { volume: id.to_owned() });
+        Ok(())
+    }
+
+    pub(super) async fn delete_volume(&mut self, id: &str) -> Result<()> {
+        self.hold.renew(self.context.providers).await?;
+        self.await_volume_gone(id).await
+    }
+
+    async fn volume(&self, id: &str) -> Result<Option<Volume>> {
+        let listed = self.providers().cloud.volumes().await?;
+        Ok(listed.into_iter().find(|volume| volume.id == id && volume.status != "deleted"))
+    }
+
+    async fn look(&self) -> Result<Look> {
+        let (now, mut list) = self.providers().cloud.instances().await?;
+        let recorded = match &self.hold.record().machine {
+            Some(Rented { id, .. }) => match list.iter().find(|instance| &instance.id == id) {
+                Some(instance) => Some(instance.clone()),
+                None => self.providers().cloud.instance(id).await?,
+            },
+            None => None,
+        };
+        list.retain(|instance| self.hold.record().owns(instance));
+        Ok(Look { now, list, recorded })
+    }
+
+    async fn instance(&self, id: &str) -> Result<Instance> {
+        self.providers().cloud.instance(id).await?.ok_or_else(|| {
+            Error::new(format!("the cloud doesn't know machine `{id}` any more"))
+                .hint("`dacapo plan` shows what is left")
+        })
+    }
+
+    pub(super) fn rented(&self) -> Result<&Rented> {
+        self.hold.record().machine.as_ref().ok_or_else(|| {
+            Error::of(ExitCode::Stale, "the session has no machine any more")
+                .hint("run the same command again")
+        })
+    }
+
+    fn asked(&self, candidate: &Candidate) -> Result<Machine> {
+        let spec = &self.context.spec.instance;
+        let (key, _) = self.providers().public_key(self.context.spec)?;
+        Ok(Machine {
+            r#type: candidate.r#type.clone(),
+            location: candidate.location.clone(),
+            image: spec.image.clone(),
+            ssh_key: key.fingerprint(),
+            os_volume_gb: spec.os_volume_gb,
+        })
+    }
+
+    async fn order(&self, intent: &Intent) -> Result<Order> {
+        let (key, _) = self.providers().public_key(self.context.spec)?;
+        let keys = self.providers().cloud.keys().await?;
+        let key = keys.into_iter().find(|registered| registered.key == key).ok_or_else(|| {
+            Error::new("the login key isn't registered with the account any more")
+                .hint("run the same command again")
+        })?;
+        let record = self.hold.record();
+        Ok(Order {
+            r#type: intent.asked.r#type.clone(),
+            image: intent.asked.image.clone(),
+            hostname: record.session.clone(),
+            description: record::description(&record.session, &record.store, &intent.nonce),
+            key_ids: vec![key.id],
+            location: intent.asked.location.clone(),
+            os_volume_gb: intent.asked.os_volume_gb,
+            os_volume_name: format!("{}-os", record.session),
+            tags: record::tags(&record.session, &record.store, &intent.nonce),
+        })
+    }
+}
+
+/// While a machine boots, its sshd refuses connections, hangs up, and doesn't know the login key yet.
+fn patience(trouble: Trouble) -> Option<Duration> {
+    match trouble {
+        Trouble::Unreachable | Trouble::Lost => Some(SSHD),
+        Trouble::LoginRefused => Some(KEY),
+        _ => None,
+    }
+}
+
+/// How an attempt at one candidate ended.
+enum Built {
+    Up,
+    NoCapacity(String),
+}
+
+fn refused(session: &str, findings: &[Finding]) -> Error {
+    let guards: BTreeSet<String> = findings.iter().map(|one| format!("`{}`", one.guard().name())).collect();
+    let guards = guards.into_iter().collect::<Vec<_>>().join(", ");
+    Error::of(
+        ExitCode::Refused,
+        format!("the server of `{session}` was not deleted: something would be lost"),
+    )
+    .why(format!("{} finding(s) of the guard(s) {guards} stand against it", findings.len()))
+    .hint("save it, or name each loss as shown above; the server goes on billing")
+}
+
+fn too_slow(id: &str, status: &Status) -> Error {
+    Error::new(format!("machine `{id}` is still {status}"))
+        .why("the cloud took longer than it ever should")
+        .hint("it bills; `dacapo status` shows it, the same command again goes on waiting")
+}
+
+fn stopped(session: &str, stop: &Stop) -> Error {
+    match stop {
+        Stop::OtherAccount(id) => {
+            Error::of(ExitCode::Refused, format!("the account doesn't know machine `{id}`"))
+                .hint("are these the credentials of the account that rented it?")
+        }
+        Stop::Lost(id) => {
+            Error::of(ExitCode::Refused, format!("machine `{id}` of `{session}` vanished without our doing"))
+                .hint("`dacapo plan` shows what is known of it")
+        }
+        Stop::Several(ids) => Error::of(
+            ExitCode::Refused,
+            format!("more than one machine carries the mark of `{session}`: {}", ids.join(", ")),
+        )
+        .hint("look at them in the cloud's console and delete the one that holds nothing"),
+    }
+}

@@ -1,0 +1,299 @@
+//! What can be typed, and one short function per command.
+//!
+//! The process's environment, terminal and clock enter here and nowhere else.
+
+mod carry_out;
+mod load;
+mod rehearse;
+mod worlds;
+
+use std::io::{self, IsTerminal as _, Write as _};
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::apply::Interrupt;
+use crate::error::{Error, ExitCode, Result};
+use crate::guard::Discard;
+use crate::observe::observe;
+use crate::observed::Observed;
+use crate::plan::{self, Plan, Request};
+use crate::record::Record;
+use crate::report;
+use crate::spec::{Spec, State};
+use load::Loaded;
+use worlds::Worlds;
+
+// What `--sandbox` does before a command, for programs that use the library.
+pub use rehearse::seed;
+pub use worlds::sandboxed;
+
+/// A rented GPU server exactly as session.toml says: there when you want it, gone when you don't, and
+/// nothing lost either way.
+#[derive(Parser, Debug)]
+#[command(name = "dacapo", version, max_term_width = 100)]
+struct Arguments {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Args, Debug, Clone)]
+struct Global {
+    /// Rehearse against the embedded world, kept in DIR (default: .dacapo/sandbox beside session.toml)
+    #[arg(long, global = true, value_name = "DIR", num_args = 0..=1, require_equals = true,
+          default_missing_value = "")]
+    sandbox: Option<String>,
+    /// The session file; found by searching upwards when not given
+    #[arg(long, short, global = true, value_name = "PATH")]
+    file: Option<PathBuf>,
+    /// Run as if started in DIR
+    #[arg(short = 'C', global = true, value_name = "DIR")]
+    directory: Option<PathBuf>,
+    /// Override one key for this run, for example instance.image=ubuntu-24.04 (may be repeated)
+    #[arg(long, global = true, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Print JSON
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Args, Debug, Clone, Default)]
+struct Asked {
+    /// Bring exactly what session.lock says, or fail
+    #[arg(long)]
+    locked: bool,
+    /// Accept one named loss, for example repo:untracked or files:PATH (may be repeated)
+    #[arg(long, value_name = "WHAT", value_parser = |text: &str| text.parse::<Discard>())]
+    discard: Vec<Discard>,
+}
+
+#[derive(Args, Debug, Clone, Default)]
+struct Approve {
+    #[command(flatten)]
+    asked: Asked,
+    /// Carry the plan out without asking
+    #[arg(long, short)]
+    yes: bool,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Show what apply would do
+    Plan {
+        #[command(flatten)]
+        asked: Asked,
+        /// Exit with 2 when there is something to do
+        #[arg(long)]
+        detailed_exitcode: bool,
+    },
+    /// Make the world as session.toml says
+    Apply(Approve),
+    /// Apply with state = "running"
+    Up(Approve),
+    /// Apply with state = "absent": save, prove, delete
+    Down(Approve),
+    /// Run a command on the server, in the checkout
+    Run {
+        /// Forward the ssh agent for this one command
+        #[arg(short = 'A')]
+        forward_agent: bool,
+        /// The command and its arguments
+        #[arg(required = true, last = true, value_name = "COMMAND")]
+        command: Vec<String>,
+    },
+    /// Show server, code, artifacts and money on one screen
+    Status,
+    /// Check session.toml without asking anybody
+    Validate,
+    /// Look after the embedded world
+    #[command(subcommand)]
+    Sandbox(rehearse::Command),
+}
+
+/// Parses the process's arguments, runs the command and returns how the process ends.
+pub fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let usage = error.use_stderr();
+            // A closed pipe leaves nobody to tell.
+            let _ = error.print();
+            return if usage { ExitCode::Usage } else { ExitCode::Ok };
+        }
+    };
+    // Without it the first TLS client panics; a second install only says that one is there.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let json = arguments.global.json;
+    let done = runtime().and_then(|runtime| {
+        let done = runtime.block_on(run(arguments));
+        // A reader blocked on the terminal must not keep the process alive.
+        runtime.shutdown_background();
+        done
+    });
+    done.unwrap_or_else(|error| {
+        let told = if json {
+            report::error_json(&mut io::stdout().lock(), &error)
+        } else {
+            report::error(&mut io::stderr().lock(), &error)
+        };
+        // A closed pipe leaves nobody to tell; the exit code still says it.
+        drop(told);
+        error.kind
+    })
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|error| Error::new("cannot start the runtime").because(&error))
+}
+
+async fn run(arguments: Arguments) -> Result<ExitCode> {
+    let Arguments { global, command } = arguments;
+    match command {
+        Command::Plan { asked, detailed_exitcode } => show_plan(&global, &asked, detailed_exitcode).await,
+        Command::Apply(approve) => carry_out::apply(&global, &approve, None).await,
+        Command::Up(approve) => carry_out::apply(&global, &approve, Some(State::Running)).await,
+        Command::Down(approve) => carry_out::apply(&global, &approve, Some(State::Absent)).await,
+        Command::Run { forward_agent, command } => run_remote(&global, &command, forward_agent).await,
+        Command::Status => status(&global).await,
+        Command::Validate => validate(&global),
+        Command::Sandbox(command) => rehearse::run(&global, command).await,
+    }
+}
+
+fn validate(global: &Global) -> Result<ExitCode> {
+    let loaded = Loaded::read(global, None)?;
+    let mut out = io::stdout().lock();
+    let shown = loaded.path.display().to_string();
+    let told = if global.json {
+        writeln!(
+            out,
+            "{}",
+            serde_json::json!({"version": 1, "valid": true, "path": shown, "session": loaded.spec.name})
+        )
+    } else {
+        report::valid(&mut out, &shown, &loaded.spec.name)
+    };
+    told.map(|()| ExitCode::Ok).map_err(cannot_print)
+}
+
+async fn show_plan(global: &Global, asked: &Asked, detailed: bool) -> Result<ExitCode> {
+    let loaded = Loaded::read(global, None)?;
+    let worlds = Worlds::open(global, &loaded).await?;
+    let (observed, _) = observe(&worlds.providers, &loaded.spec, &loaded.directory).await?;
+    let plan = plan::plan(request(&loaded, asked), &observed)?;
+    print_plan(global, &plan, &worlds.prefix)?;
+    Ok(if detailed && !plan.is_empty() { ExitCode::Pending } else { ExitCode::Ok })
+}
+
+async fn status(global: &Global) -> Result<ExitCode> {
+    let loaded = Loaded::read(global, Some(State::Running))?;
+    let worlds = Worlds::open(global, &loaded).await?;
+    let (observed, _) = observe(&worlds.providers, &loaded.spec, &loaded.directory).await?;
+    let plan = overview(&loaded, &observed)?;
+    let mut out = io::stdout().lock();
+    let told = if global.json {
+        let value = serde_json::json!({
+            "version": 1,
+            "session": plan.session,
+            "machine": observed.instance().map(|instance| serde_json::json!({
+                "id": instance.id,
+                "status": instance.status.to_string(),
+                "ip": instance.ip,
+                "type": instance.r#type,
+                "location": instance.location,
+                "price_per_hour": instance.price_per_hour.units(),
+            })),
+            "world": plan.observed,
+            "work": plan.work,
+            "money": plan.money,
+        });
+        writeln!(out, "{value}")
+    } else {
+        report::status(&mut out, &plan, &observed)
+    };
+    told.map(|()| ExitCode::Ok).map_err(cannot_print)
+}
+
+async fn run_remote(global: &Global, command: &[String], forward_agent: bool) -> Result<ExitCode> {
+    let loaded = Loaded::read(global, None)?;
+    let worlds = Worlds::open(global, &loaded).await?;
+    let (rented, instance) = worlds.server(&loaded.spec).await?;
+    let mut connection = worlds.providers.connect(&loaded.spec, &rented, &instance, forward_agent).await?;
+    let interrupt = interrupts();
+    let code = connection.run(&loaded.spec.repo.path, command, forward_agent, interrupt.requested()).await;
+    connection.close().await;
+    Ok(ExitCode::Remote(code?))
+}
+
+fn request<'a>(loaded: &'a Loaded, asked: &'a Asked) -> Request<'a> {
+    Request { spec: &loaded.spec, lock: loaded.lock.as_ref(), locked: asked.locked, discards: &asked.discard }
+}
+
+/// Returns what is there and what it costs, also where the spec asks for what can't be had.
+fn overview(loaded: &Loaded, observed: &Observed) -> Result<Plan> {
+    let asked = Asked::default();
+    plan::plan(request(loaded, &asked), observed).or_else(|_| {
+        let absent = Spec { state: State::Absent, ..loaded.spec.clone() };
+        plan::plan(Request { spec: &absent, ..request(loaded, &asked) }, observed)
+    })
+}
+
+fn print_plan(global: &Global, plan: &Plan, prefix: &str) -> Result<()> {
+    let mut out = io::stdout().lock();
+    let told = if global.json {
+        writeln!(out, "{}", serde_json::json!({"version": 1, "plan": plan}))
+    } else {
+        report::plan(&mut out, plan, prefix)
+    };
+    told.map_err(cannot_print)
+}
+
+/// Turns INT, TERM and HUP into a request to stop; the second one ends the process at once.
+fn interrupts() -> Interrupt {
+    use tokio::signal::unix::{SignalKind, signal};
+    let interrupt = Interrupt::default();
+    for kind in [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()] {
+        let interrupt = interrupt.clone();
+        let Ok(mut signals) = signal(kind) else { continue };
+        tokio::spawn(async move {
+            while signals.recv().await.is_some() {
+                if interrupt.is_requested() {
+                    leave_now();
+                }
+                interrupt.request();
+            }
+        });
+    }
+    interrupt
+}
+
+#[expect(clippy::exit, reason = "the second Ctrl-C means now")]
+fn leave_now() -> ! {
+    std::process::exit(ExitCode::Interrupted.code().into())
+}
+
+fn is_terminal() -> bool {
+    io::stdin().is_terminal() && io::stderr().is_terminal()
+}
+
+fn cannot_print(error: io::Error) -> Error {
+    Error::new("cannot write to the standard output").because(&error)
+}
+
+/// Returns a fresh random word of 32 hexadecimal digits.
+fn random_word() -> String {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).expect("the operating system gives random bytes");
+    hex::encode(bytes)
+}
+
+/// Says whether a record names a machine that may bill.
+fn may_bill(record: &Record) -> bool {
+    record.machine.is_some() || record.intent.is_some()
+}

@@ -1,0 +1,195 @@
+//! Opens the worlds that the command line means: the real services, or the embedded ones.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use secrecy::SecretString;
+
+use super::Global;
+use super::load::{Loaded, sandbox_directory};
+use crate::credentials::{self, CloudCredentials, Grant, StoreCredentials};
+use crate::digest::sha256_hex;
+use crate::error::{Error, ExitCode, Result};
+use crate::facts::{Instance, Status};
+use crate::provider::http::Clock;
+use crate::provider::repo::GitEnvironment;
+use crate::provider::store::RecordRead;
+use crate::provider::{Laptop, Providers, Settings, Ssh};
+use crate::record::{Record, Rented};
+use crate::report;
+use crate::sandbox::{self, Ready};
+use crate::spec::Spec;
+
+/// The worlds of one run.
+pub(super) struct Worlds {
+    pub(super) providers: Providers,
+    /// What to type before a command's name: `dacapo` or `dacapo --sandbox`.
+    pub(super) prefix: String,
+}
+
+impl Worlds {
+    pub(super) async fn open(global: &Global, loaded: &Loaded) -> Result<Self> {
+        let (settings, prefix) = match sandbox_directory(global, &loaded.directory) {
+            Some(directory) => {
+                let ready = rehearsed(&directory, loaded).await?;
+                if !global.json {
+                    let shown = directory.strip_prefix(&loaded.directory).unwrap_or(&directory);
+                    // A closed stderr leaves nobody to tell.
+                    let _ =
+                        report::sandbox_banner(&mut std::io::stderr().lock(), &shown.display().to_string());
+                }
+                let named = global.sandbox.as_deref().filter(|named| !named.is_empty());
+                let prefix =
+                    named.map_or("dacapo --sandbox".to_owned(), |dir| format!("dacapo --sandbox={dir}"));
+                (sandboxed(&ready)?, prefix)
+            }
+            None => (real(loaded)?, "dacapo".to_owned()),
+        };
+        Ok(Self { providers: Providers::open(settings, &loaded.spec)?, prefix })
+    }
+
+    /// Returns the server that `run` means, as the record and the cloud know it.
+    pub(super) async fn server(&self, spec: &Spec) -> Result<(Rented, Instance)> {
+        let nobody = || {
+            Error::of(ExitCode::Remote(255), format!("`{}` has no server", spec.name))
+                .why("no machine of this session that was ever ready is running")
+                .hint("`dacapo up` creates it")
+        };
+        let RecordRead::Found { bytes, .. } = self.providers.memory.read(&spec.name).await? else {
+            return Err(nobody());
+        };
+        let record = Record::parse(&bytes)
+            .map_err(|why| Error::new(format!("cannot read the record of `{}`", spec.name)).why(why))?;
+        let rented = record.machine.filter(|machine| machine.login).ok_or_else(nobody)?;
+        if rented.ending.is_some() {
+            // A receipt says that the machine may go: work made now could go with it unseen.
+            let what = format!("the server of `{}` is about to be deleted", spec.name);
+            return Err(Error::of(ExitCode::Remote(255), what)
+                .why("a `down` proved that nothing on it is lost, and was cut short or is under way")
+                .hint(format!("`{0} up` keeps it after all, `{0} down` ends it", self.prefix)));
+        }
+        let instance = self.providers.cloud.instance(&rented.id).await?.ok_or_else(nobody)?;
+        match instance.status {
+            Status::Running => Ok((rented, instance)),
+            Status::Discontinued => Err(nobody()),
+            status => {
+                Err(Error::of(ExitCode::Remote(255), format!("the server of `{}` is {status}", spec.name))
+                    .why("commands run only while it is running")
+                    .hint("`dacapo up` makes it ready"))
+            }
+        }
+    }
+}
+
+fn real(loaded: &Loaded) -> Result<Settings> {
+    let spec = &loaded.spec;
+    let environment: BTreeMap<String, String> = std::env::vars().collect();
+    let home = environment.get("HOME").map(PathBuf::from).ok_or_else(|| {
+        Error::new("the environment doesn't say where the home directory is").hint("set HOME")
+    })?;
+    let below = |variable: &str, otherwise: &str| {
+        environment
+            .get(variable)
+            .filter(|path| path.starts_with('/'))
+            .map_or(home.join(otherwise), PathBuf::from)
+    };
+    let agent = environment.get("SSH_AUTH_SOCK").filter(|path| !path.is_empty()).map(PathBuf::from);
+    Ok(Settings {
+        cloud: credentials::cloud(&environment, &home)?,
+        store: spec.store.as_ref().map(|_| credentials::store(&environment)).transpose()?,
+        clock: Clock::real(),
+        git: GitEnvironment {
+            variables: Vec::new(),
+            ssh_command: None,
+            agent: agent.clone(),
+            cache: below("XDG_CACHE_HOME", ".cache").join("dacapo/git"),
+            isolated: false,
+        },
+        ssh: Ssh {
+            user: "root".to_owned(),
+            agent,
+            proxy: None,
+            known_hosts: None,
+            key: beside(loaded),
+            home: home.clone(),
+        },
+        laptop: laptop(&environment),
+        state: below("XDG_STATE_HOME", ".local/state").join("dacapo"),
+    })
+}
+
+/// Returns the file of a public key that isn't named from the home directory: it counts from the spec's.
+fn beside(loaded: &Loaded) -> Option<PathBuf> {
+    let named = &loaded.spec.instance.ssh_key;
+    (!named.starts_with("~/")).then(|| loaded.directory.join(named))
+}
+
+/// Tells laptops apart by what survives the loss of every file of ours.
+fn laptop(environment: &BTreeMap<String, String>) -> Laptop {
+    let user =
+        environment.get("USER").or_else(|| environment.get("LOGNAME")).map_or("someone", String::as_str);
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .ok()
+        .map(|name| name.trim().to_owned())
+        .or_else(|| environment.get("HOSTNAME").cloned())
+        .unwrap_or_else(|| "this laptop".to_owned());
+    let machine = std::fs::read_to_string("/etc/machine-id").unwrap_or_default();
+    let id = sha256_hex(format!("{user}\n{host}\n{}", machine.trim()).as_bytes())[..16].to_owned();
+    Laptop { owner: format!("{user}@{host}"), id }
+}
+
+/// Returns the settings that lead into an embedded world.
+///
+/// Nothing is read from the user's environment or home.
+pub fn sandboxed(ready: &Ready) -> Result<Settings> {
+    let home = ready.home.clone();
+    let shown = home.to_string_lossy().into_owned();
+    let secret = |text: &str| SecretString::from(text.to_owned());
+    Ok(Settings {
+        cloud: CloudCredentials {
+            client_id: ready.client_id.clone(),
+            client_secret: secret(&ready.client_secret),
+            base_url: ready.cloud.clone(),
+        },
+        store: Some(StoreCredentials {
+            grant: Grant::AccessToken(secret(&ready.dropbox_token)),
+            api_url: ready.dropbox_api.clone(),
+            content_url: ready.dropbox_content.clone(),
+        }),
+        clock: Clock::scaled(ready.clock_speed),
+        git: GitEnvironment {
+            variables: vec![("HOME".to_owned(), shown.clone())],
+            ssh_command: Some(format!("ssh -F {}", quoted(&ready.ssh))),
+            agent: Some(ready.agent.clone()),
+            cache: home.join(".cache/dacapo/git"),
+            isolated: true,
+        },
+        ssh: Ssh {
+            user: "root".to_owned(),
+            agent: Some(ready.agent.clone()),
+            proxy: Some(ready.proxy.clone()),
+            known_hosts: Some(ready.known_hosts.clone()),
+            key: Some(home.join(".ssh/id_ed25519.pub")),
+            home: home.clone(),
+        },
+        laptop: Laptop { owner: "you@sandbox".to_owned(), id: sha256_hex(shown.as_bytes())[..16].to_owned() },
+        state: home.join(".local/state/dacapo"),
+    })
+}
+
+/// Returns a path as one word of the shell that git hands its ssh command to.
+fn quoted(path: &Path) -> String {
+    format!("'{}'", path.to_string_lossy().replace('\'', r"'\''"))
+}
+
+/// Starts or joins the embedded world and makes sure that it answers for what the spec names.
+async fn rehearsed(directory: &Path, loaded: &Loaded) -> Result<Ready> {
+    let ready = sandbox::attach(directory, &own_executable()?, &sandbox::Options::default()).await?;
+    super::rehearse::seed(&ready, &loaded.spec, &loaded.directory).await?;
+    Ok(ready)
+}
+
+/// Returns the path of this program, for the processes it starts.
+pub(super) fn own_executable() -> Result<PathBuf> {
+    std::env::current_exe().map_err(|error| Error::new("cannot tell where this program lies").because(&error))
+}

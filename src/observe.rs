@@ -1,0 +1,179 @@
+//! Asks all four worlds at once.
+//!
+//! One token per service, one round of concurrent reads, one SSH connection with one probe, one ls-remote,
+//! however many keys, volumes and artifacts there are. Two things cost more, and only when they arise: a
+//! recorded machine that the list doesn't show is asked for by id, and commits that the remote's refs don't
+//! name outright need its history.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use crate::error::{Error, ExitCode, Result};
+use crate::facts::{Cloud, Probe, Repo, Server, Status};
+use crate::observed::{Laptop, Observed};
+use crate::plan::artifact_paths;
+use crate::provider::Providers;
+use crate::provider::agent::agent_keys;
+use crate::provider::repo::local_checkout;
+use crate::provider::server::ProbeRequest;
+use crate::provider::store::{RecordRead, StoreLook};
+use crate::record::{Record, Rented};
+use crate::spec::Spec;
+
+/// The record as it was read, with what compare-and-swap needs.
+#[derive(Clone, Debug)]
+pub struct Held {
+    /// The record; a new one where there is none.
+    pub record: Record,
+    /// The revision that was read; none where there is no record yet.
+    pub rev: Option<String>,
+    /// How long ago it was last written, in seconds by the store's clock.
+    pub age_seconds: i64,
+}
+
+/// Takes one look at the four worlds.
+pub async fn observe(providers: &Providers, spec: &Spec, spec_directory: &Path) -> Result<(Observed, Held)> {
+    let (key, key_path) = providers.public_key(spec)?;
+    let (cloud, look, refs, agent) = tokio::join!(
+        providers.cloud.look(),
+        providers.memory.look(&spec.name),
+        providers.remote.refs(),
+        agent_keys(providers.settings.ssh.agent.as_deref()),
+    );
+    let (mut cloud, look) = (cloud?, look?);
+    let mut repo = match refs {
+        Ok(refs) => Repo { refs: Some(refs), ..Repo::default() },
+        Err(error) => {
+            let denied = error.kind == ExitCode::Credentials;
+            Repo { unreachable: Some(error.to_string()), denied, ..Repo::default() }
+        }
+    };
+    let held = held(spec, &look, &cloud)?;
+    find_recorded(providers, &mut cloud, &held.record).await?;
+    let mut observed = Observed {
+        cloud,
+        server: Server::None,
+        repo: Repo::default(),
+        store: look.store,
+        record: held.record.clone(),
+        key,
+        laptop: Laptop { agent, private_key: key_path.with_extension("").is_file(), spec_in_repo: false },
+    };
+    let tip = repo.refs.as_ref().and_then(|refs| refs.get(&format!("refs/heads/{}", spec.repo.branch)));
+    repo.local = local_checkout(spec_directory, &spec.repo.url, &spec.repo.branch, tip.map(String::as_str));
+    observed.laptop.spec_in_repo = repo.local.is_some();
+    observed.server = look_at_server(providers, spec, &observed, tip.cloned()).await;
+    compare_with_remote(providers, spec, &mut repo, &observed.server).await;
+    observed.repo = repo;
+    Ok((observed, held))
+}
+
+fn held(spec: &Spec, look: &StoreLook, cloud: &Cloud) -> Result<Held> {
+    let new = |doubt| Record::start(&spec.name, &look.store.id, doubt);
+    match &look.record {
+        // The intent is noted before any POST: where no record ever was, nothing can be on its way.
+        RecordRead::Never => Ok(Held { record: new(None), rev: None, age_seconds: 0 }),
+        RecordRead::Deleted => Ok(Held { record: new(Some(cloud.now)), rev: None, age_seconds: 0 }),
+        RecordRead::Found { bytes, rev, modified, now } => {
+            let record = Record::parse(bytes).map_err(|why| unreadable(spec, why))?;
+            if record.session != spec.name || record.store != look.store.id {
+                return Err(unreadable(spec, "it belongs to another session or store".to_owned()));
+            }
+            let age_seconds = now.duration_since(*modified).as_secs();
+            Ok(Held { record, rev: Some(rev.clone()), age_seconds })
+        }
+    }
+}
+
+fn unreadable(spec: &Spec, why: String) -> Error {
+    Error::new(format!("cannot read the record of `{}`", spec.name))
+        .why(why)
+        .hint(format!("it is `.dacapo/{}.json` in the store: restore its earlier revision there", spec.name))
+}
+
+/// A machine that the list doesn't show may still live: the list lags. Asking by id is exact.
+async fn find_recorded(providers: &Providers, cloud: &mut Cloud, record: &Record) -> Result<()> {
+    let Some(Rented { id, .. }) = &record.machine else { return Ok(()) };
+    if !cloud.instances.iter().any(|instance| &instance.id == id) {
+        cloud.recorded = Some(providers.cloud.instance(id).await?);
+    }
+    Ok(())
+}
+
+async fn look_at_server(
+    providers: &Providers,
+    spec: &Spec,
+    observed: &Observed,
+    wanted: Option<String>,
+) -> Server {
+    let (Some(rented), Some(instance)) = (&observed.record.machine, observed.instance()) else {
+        return Server::None;
+    };
+    match instance.status {
+        Status::Running if rented.login => {}
+        Status::Running | Status::Ordered(_) | Status::Provisioning | Status::Discontinued => {
+            return Server::None;
+        }
+        _ => return Server::Unreachable(format!("the machine is {}", instance.status)),
+    }
+    let request = ProbeRequest {
+        checkout: spec.repo.path.clone(),
+        artifacts: artifact_paths(spec),
+        disposable: spec.disposable.clone(),
+        wanted,
+    };
+    let probed: Result<Probe> = async {
+        let mut connection = providers.connect(spec, rented, instance, false).await?;
+        let probe = connection.probe(&request).await;
+        connection.close().await;
+        Ok(probe?)
+    }
+    .await;
+    match probed {
+        Ok(probe) => Server::Seen(Box::new(probe)),
+        Err(error) => Server::Unreachable(error.to_string()),
+    }
+}
+
+/// Finds out which of the server's commits the remote contains.
+async fn compare_with_remote(providers: &Providers, spec: &Spec, repo: &mut Repo, server: &Server) {
+    let (Some(refs), Server::Seen(probe)) = (repo.refs.clone(), server) else { return };
+    let Some(checkout) = &probe.checkout else { return };
+    let commits: BTreeSet<String> = checkout.tips.iter().map(|tip| tip.commit.clone()).collect();
+    match providers.remote.contained(&refs, &commits).await {
+        Ok(contained) => repo.contained = contained,
+        Err(error) => return unreachable_remote(repo, &error),
+    }
+    let tip = refs.get(&format!("refs/heads/{}", spec.repo.branch));
+    let (Some(head), Some(tip)) = (&checkout.head, tip) else { return };
+    if repo.contained.get(head) == Some(&true) {
+        match providers.remote.is_ancestor(&refs, head, tip).await {
+            Ok(behind) => repo.head_behind = Some(behind),
+            Err(error) => unreachable_remote(repo, &error),
+        }
+    }
+}
+
+/// Missing evidence counts as failure: without its history the remote vouches for nothing.
+fn unreachable_remote(repo: &mut Repo, error: &Error) {
+    repo.refs = None;
+    repo.contained = BTreeMap::new();
+    repo.unreachable = Some(error.to_string());
+}
+
+/// Finds the machine that an adopted record would name, for `run` and the like.
+pub fn living(observed: &Observed) -> Result<(&Rented, &crate::facts::Instance)> {
+    let name = &observed.record.session;
+    match (&observed.record.machine, observed.instance()) {
+        (Some(rented), Some(instance)) if instance.status == Status::Running && rented.login => {
+            Ok((rented, instance))
+        }
+        (Some(_), Some(instance)) => Err(Error::of(
+            ExitCode::Remote(255),
+            format!("the server of `{name}` is not ready: its machine is {}", instance.status),
+        )
+        .hint("`dacapo up` makes it ready")),
+        _ => Err(Error::of(ExitCode::Remote(255), format!("`{name}` has no server"))
+            .hint("`dacapo up` creates it")),
+    }
+}

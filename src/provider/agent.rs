@@ -1,0 +1,41 @@
+//! The laptop's ssh agent: which keys it holds.
+
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::process::Command;
+
+/// How long the agent may take to answer.
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// Returns the fingerprints (`SHA256:…`) of the keys that the agent at `socket` holds; none when no agent
+/// answers there.
+pub async fn agent_keys(socket: Option<&Path>) -> Option<Vec<String>> {
+    let mut command = Command::new("ssh-add");
+    command.args(["-l", "-E", "sha256"]).env("SSH_AUTH_SOCK", socket?);
+    command.stdin(Stdio::null()).stderr(Stdio::null()).process_group(0).kill_on_drop(true);
+    let listed = tokio::time::timeout(LIMIT, command.output()).await.ok()?.ok()?;
+    match listed.status.code() {
+        Some(0) => Some(fingerprints(&String::from_utf8_lossy(&listed.stdout))),
+        // An agent without keys.
+        Some(1) => Some(Vec::new()),
+        _ => None,
+    }
+}
+
+fn fingerprints(listing: &str) -> Vec<String> {
+    let words = listing.lines().filter_map(|line| line.split_ascii_whitespace().nth(1));
+    words.filter(|word| word.starts_with("SHA256:")).map(str::to_owned).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_listing_of_an_agent_is_read_by_its_second_column() {
+        let listing = "256 SHA256:abc me@laptop (ED25519)\n3072 SHA256:def no comment (RSA)\n";
+        assert_eq!(fingerprints(listing), ["SHA256:abc", "SHA256:def"]);
+    }
+}

@@ -1,0 +1,32 @@
+//! How long a second takes: real time, or the sandbox's faster one.
+
+use std::time::{Duration, Instant};
+
+/// A clock that may run faster than the wall's.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    factor: f64,
+}
+
+impl Clock {
+    /// Returns the wall's clock.
+    pub fn real() -> Self {
+        Self { factor: 1.0 }
+    }
+
+    /// Returns a clock on which `factor` seconds pass in one real second; `factor` is positive.
+    pub fn scaled(factor: f64) -> Self {
+        assert!(factor.is_finite() && factor > 0.0, "a clock runs forwards");
+        Self { factor }
+    }
+
+    /// Sleeps until `duration` has passed on this clock.
+    pub async fn sleep(&self, duration: Duration) {
+        tokio::time::sleep(duration.div_f64(self.factor)).await;
+    }
+
+    /// Returns how long ago `then` was on this clock.
+    pub fn since(&self, then: Instant) -> Duration {
+        then.elapsed().mul_f64(self.factor)
+    }
+}

@@ -1,0 +1,270 @@
+//! One conversation with the helper: its source and one request in, JSON lines out.
+//!
+//! The last line holds the nonce and a result or an error. Without it the outcome is unknown, whatever
+//! the exit code says: a cut connection ends in an ordinary end of file.
+
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use openssh::{ChildStderr, ChildStdin, ChildStdout};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::io::{
+    AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader,
+};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use super::trouble::{Kind, Result, SshError, Trouble};
+use super::wire::{Ask, Line, Word};
+use crate::error::Error;
+
+/// The helper: see its own words.
+const HELPER: &str = include_str!("helper.py");
+
+/// How long a helper may say nothing; it speaks every few seconds while it works.
+const SILENCE: Duration = Duration::from_secs(60);
+/// How long a program may take to end once its output has.
+const ENDING: Duration = Duration::from_secs(10);
+/// The most that one conversation may bring, in bytes.
+const REPLY: u64 = 64 * 1024 * 1024;
+/// How much of the error output is kept, in bytes.
+const TAIL: usize = 2000;
+
+/// Returns the arguments of `python3` that make it read and run the helper from its input.
+///
+/// `-I`: no environment variable and no file in the current folder takes part (a `json.py` there would).
+pub(super) fn python_arguments() -> [String; 3] {
+    let start = format!("import sys;exec(compile(sys.stdin.buffer.read({}),'dacapo','exec'))", HELPER.len());
+    ["-I".into(), "-c".into(), start]
+}
+
+/// A started `python3`, wherever it runs.
+pub(super) struct Started<'s> {
+    input: Box<dyn AsyncWrite + Send + Unpin>,
+    output: Box<dyn AsyncRead + Send + Unpin>,
+    errors: Box<dyn AsyncRead + Send + Unpin>,
+    process: Process<'s>,
+}
+
+enum Process<'s> {
+    Remote(openssh::Child<&'s openssh::Session>),
+    Own(tokio::process::Child),
+}
+
+/// How a process ended.
+enum End {
+    Exited(ExitStatus),
+    NotFound,
+    Lost(String),
+}
+
+impl<'s> Started<'s> {
+    /// Takes a child of the multiplexed connection; its three streams must be pipes.
+    pub(super) fn remote(mut child: openssh::Child<&'s openssh::Session>) -> Self {
+        let input: ChildStdin = child.stdin().take().expect("standard input was asked to be a pipe");
+        let output: ChildStdout = child.stdout().take().expect("standard output was asked to be a pipe");
+        let errors: ChildStderr = child.stderr().take().expect("error output was asked to be a pipe");
+        Self {
+            input: Box::new(input),
+            output: Box::new(output),
+            errors: Box::new(errors),
+            process: Process::Remote(child),
+        }
+    }
+
+    /// Takes a child process of ours; its three streams must be pipes.
+    pub(super) fn own(mut child: tokio::process::Child) -> Started<'static> {
+        Started {
+            input: Box::new(child.stdin.take().expect("standard input was asked to be a pipe")),
+            output: Box::new(child.stdout.take().expect("standard output was asked to be a pipe")),
+            errors: Box::new(child.stderr.take().expect("error output was asked to be a pipe")),
+            process: Process::Own(child),
+        }
+    }
+}
+
+impl Process<'_> {
+    async fn end(self) -> End {
+        match self {
+            Self::Remote(child) => match child.wait().await {
+                Ok(status) => End::Exited(status),
+                // The crate's word for exit code 127.
+                Err(openssh::Error::Remote(_)) => End::NotFound,
+                Err(error) => End::Lost(error.to_string()),
+            },
+            Self::Own(mut child) => match child.wait().await {
+                Ok(status) if status.code() == Some(127) => End::NotFound,
+                Ok(status) if status.code() == Some(255) => End::Lost("ssh lost the connection".into()),
+                Ok(status) => End::Exited(status),
+                Err(error) => End::Lost(error.to_string()),
+            },
+        }
+    }
+}
+
+/// What a conversation is about, and how long it may take.
+pub(super) struct Exchange<'a> {
+    /// What fails if it fails, for the reader: "cannot …".
+    pub what: &'a str,
+    /// The most it may take in all.
+    pub limit: Duration,
+}
+
+impl Exchange<'_> {
+    /// Asks, passes on progress, and returns the helper's result.
+    pub(super) async fn carry_out<T: DeserializeOwned>(
+        &self,
+        started: Started<'_>,
+        ask: &Ask<'_>,
+        progress: &mut (dyn FnMut(u64, Option<u64>) + Send),
+    ) -> Result<T> {
+        let Started { mut input, output, errors, process } = started;
+        let nonce = nonce();
+        let request = request(&nonce, ask);
+        let errors = tokio::spawn(tail(errors));
+        // The input stays open until the answer is read: its end tells the helper that we are gone.
+        let speak = async {
+            let _ = input.write_all(&request).await;
+            let _ = input.flush().await;
+            std::future::pending::<()>().await;
+        };
+        let said = tokio::select! {
+            said = timeout(self.limit, listen(output, &nonce, progress)) => said,
+            () = speak => unreachable!("speaking ends with a wait for ever"),
+        };
+        drop(input);
+        match said {
+            Ok(Heard::Result(value)) => self.decode(value),
+            Ok(Heard::Error { kind, why }) => Err(SshError::said(self.what, kind, why)),
+            Ok(Heard::End) => Err(self.unfinished(process, errors).await),
+            Ok(Heard::TooMuch) => Err(SshError::said(
+                self.what,
+                Kind::Bug,
+                vec![format!("the server answered with more than {REPLY} bytes")],
+            )),
+            Ok(Heard::Silence) => {
+                Err(self.lost(format!("the server said nothing for {} s", SILENCE.as_secs())))
+            }
+            Err(_) => Err(self.lost(format!("it took more than {} s", self.limit.as_secs()))),
+        }
+    }
+
+    fn decode<T: DeserializeOwned>(&self, value: serde_json::Value) -> Result<T> {
+        serde_json::from_value(value).map_err(|error| {
+            let wanted = format!("the answer is no {}: {error}", std::any::type_name::<T>());
+            SshError::said(self.what, Kind::Bug, vec![wanted])
+        })
+    }
+
+    /// Words an end without a last line, by how the program ended and what it left on its error output.
+    async fn unfinished(&self, process: Process<'_>, errors: JoinHandle<String>) -> SshError {
+        let end = timeout(ENDING, process.end()).await.unwrap_or(End::Lost("it didn't end".into()));
+        let words = match timeout(ENDING, errors).await {
+            Ok(Ok(words)) if !words.is_empty() => Some(words),
+            _ => None,
+        };
+        match end {
+            End::NotFound => self.no_python(words),
+            End::Lost(why) => self.lost(words.unwrap_or(why)),
+            End::Exited(status) => {
+                let why = format!("the helper ended early ({status})");
+                let why = [why].into_iter().chain(words).collect();
+                SshError::said(self.what, Kind::Bug, why)
+            }
+        }
+    }
+
+    fn no_python(&self, words: Option<String>) -> SshError {
+        let mut error = Error::new(self.what).why("`python3` was not found on the server");
+        error.why.extend(words);
+        SshError::new(
+            Trouble::NoPython,
+            error.hint("choose an image with Python 3.8 or newer, or install it there"),
+        )
+    }
+
+    fn lost(&self, why: String) -> SshError {
+        let error = Error::new(self.what)
+            .why("the connection to the server was lost, and what became of it is unknown")
+            .why(why)
+            .hint("run the command again: it looks at what is there first");
+        SshError::new(Trouble::Lost, error)
+    }
+}
+
+/// What reading the helper's lines came to.
+enum Heard {
+    Result(serde_json::Value),
+    Error {
+        kind: Kind,
+        why: Vec<String>,
+    },
+    /// The output ended without a last line.
+    End,
+    Silence,
+    TooMuch,
+}
+
+async fn listen(
+    output: Box<dyn AsyncRead + Send + Unpin>,
+    nonce: &str,
+    progress: &mut (dyn FnMut(u64, Option<u64>) + Send),
+) -> Heard {
+    let mut lines = BufReader::new(output.take(REPLY));
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        match timeout(SILENCE, lines.read_until(b'\n', &mut line)).await {
+            Err(_) => return Heard::Silence,
+            Ok(Ok(0) | Err(_)) if lines.get_ref().limit() == 0 => return Heard::TooMuch,
+            Ok(Ok(0) | Err(_)) => return Heard::End,
+            Ok(Ok(_)) => {}
+        }
+        // A login shell's greeting may stand in front of the helper's lines.
+        let Ok(Line { nonce: theirs, word }) = serde_json::from_slice::<Line>(&line) else { continue };
+        if theirs != nonce {
+            continue;
+        }
+        match word {
+            Word::Alive(_) => {}
+            Word::Progress { bytes, total } => progress(bytes, total),
+            Word::Result(value) => return Heard::Result(value),
+            Word::Error { kind, why } => return Heard::Error { kind, why },
+        }
+    }
+}
+
+/// Returns the helper's source with the request behind it.
+fn request(nonce: &str, ask: &Ask<'_>) -> Vec<u8> {
+    #[derive(Serialize)]
+    struct Request<'a> {
+        nonce: &'a str,
+        #[serde(flatten)]
+        ask: &'a Ask<'a>,
+    }
+    let mut bytes = HELPER.as_bytes().to_vec();
+    serde_json::to_writer(&mut bytes, &Request { nonce, ask })
+        .expect("requests hold only strings and numbers");
+    bytes.push(b'\n');
+    bytes
+}
+
+/// Returns 32 random hex digits.
+pub(super) fn nonce() -> String {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).expect("the operating system gives random bytes");
+    hex::encode(bytes)
+}
+
+/// Reads to the end and returns the last of it, without blank lines.
+async fn tail(mut stream: impl AsyncRead + Unpin) -> String {
+    let mut kept = Vec::new();
+    let mut buffer = [0; 4096];
+    while let Ok(count @ 1..) = stream.read(&mut buffer).await {
+        kept.extend_from_slice(&buffer[..count]);
+        kept.drain(..kept.len().saturating_sub(TAIL));
+    }
+    let text = String::from_utf8_lossy(&kept);
+    text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ")
+}

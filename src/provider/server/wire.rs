@@ -1,0 +1,211 @@
+//! What is asked of the helper on the server, and what it answers; JSON on both ways.
+
+use std::collections::BTreeMap;
+
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::{Deserialize, Serialize, Serializer};
+
+use crate::digest::ContentHash;
+
+/// What a first login learns.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Hello {
+    /// Python's version.
+    pub python: String,
+    /// git's version; none when it isn't installed.
+    pub git: Option<String>,
+    /// What `nvidia-smi -L` named first; none when it is missing or fails.
+    pub gpu: Option<String>,
+    /// The login user's home directory.
+    pub home: String,
+    /// Bytes free on the disk that holds it.
+    pub disk_free: u64,
+}
+
+/// What to look at.
+#[derive(Clone, Debug, Serialize)]
+pub struct ProbeRequest {
+    /// The checkout, below the home directory.
+    pub checkout: String,
+    /// Artifact name → path below the checkout.
+    pub artifacts: BTreeMap<String, String>,
+    /// Globs below the home directory: what may die with the server.
+    pub disposable: Vec<String>,
+    /// A commit of which the reply tells whether the checkout's HEAD contains it.
+    pub wanted: Option<String>,
+}
+
+/// What to clone, and where to.
+#[derive(Clone, Debug, Serialize)]
+pub struct CloneRequest {
+    /// The remote.
+    pub url: String,
+    /// The branch to be on.
+    pub branch: String,
+    /// The commit of that branch to be on; its newest when none.
+    pub commit: Option<String>,
+    /// Below the home directory.
+    pub path: String,
+    /// The git host's lines for a known_hosts file; no other key is believed.
+    pub known_hosts: Vec<String>,
+    /// Repo-local `user.name`, so that committing on the server works.
+    pub user_name: Option<String>,
+    /// Repo-local `user.email`.
+    pub user_email: Option<String>,
+}
+
+/// Which checkout to bring forward, and how far.
+#[derive(Clone, Debug, Serialize)]
+pub struct FastForwardRequest {
+    /// Below the home directory.
+    pub path: String,
+    /// The branch that the checkout must be on.
+    pub branch: String,
+    /// The commit to bring it to; the remote's branch must hold it.
+    pub to: String,
+    /// As in [`CloneRequest::known_hosts`].
+    pub known_hosts: Vec<String>,
+}
+
+/// Where a checkout stands.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Brought {
+    /// The commit that HEAD names.
+    pub commit: String,
+    /// The branch that HEAD is on; none when detached.
+    pub branch: Option<String>,
+}
+
+/// Which stored bytes to bring, and what they may replace.
+#[derive(Clone, Debug)]
+pub struct PullRequest {
+    /// Where to, below the home directory.
+    pub path: String,
+    /// The store's temporary link: a secret.
+    pub link: SecretString,
+    /// The hash of the stored bytes.
+    pub stored: ContentHash,
+    /// How many stored bytes there are.
+    pub stored_size: u64,
+    /// Whether the stored bytes are packed.
+    pub gzip: bool,
+    /// The unpacked bytes' hash, where it is known.
+    pub payload: Option<ContentHash>,
+    /// What must lie there now; none = nothing, or an empty file.
+    pub replaces: Option<ContentHash>,
+}
+
+/// What was brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub struct Pulled {
+    /// The hash of the bytes that lie there now.
+    pub payload: ContentHash,
+    /// How many there are.
+    pub size: u64,
+}
+
+/// Which file to make ready for storing.
+#[derive(Clone, Debug, Serialize)]
+pub struct PackRequest {
+    /// Below the home directory.
+    pub path: String,
+    /// Whether to pack it; otherwise it is copied as it is.
+    pub gzip: bool,
+    /// The most bytes that may be stored.
+    pub limit: u64,
+}
+
+/// A copy on the server whose bytes can't change any more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Packed {
+    /// The copy's name in the helper's own folder.
+    pub temp: String,
+    /// The hash of the unpacked bytes.
+    pub payload: ContentHash,
+    /// How many there are.
+    pub size: u64,
+    /// The hash of the bytes to be stored.
+    pub stored: ContentHash,
+    /// How many there are.
+    pub stored_size: u64,
+}
+
+/// One operation of the helper, as it goes over the wire.
+#[derive(Serialize)]
+#[serde(tag = "op", rename_all = "snake_case")]
+pub(super) enum Ask<'a> {
+    Hello,
+    Probe(&'a ProbeRequest),
+    Clone(&'a CloneRequest),
+    FastForward(&'a FastForwardRequest),
+    Pull {
+        path: &'a str,
+        #[serde(serialize_with = "exposed")]
+        link: &'a SecretString,
+        stored: ContentHash,
+        stored_size: u64,
+        gzip: bool,
+        payload: Option<ContentHash>,
+        replaces: Option<ContentHash>,
+    },
+    Pack(&'a PackRequest),
+    Push {
+        temp: &'a str,
+        #[serde(serialize_with = "exposed")]
+        link: &'a SecretString,
+        stored: ContentHash,
+        stored_size: u64,
+    },
+    DiscardPack {
+        temp: &'a str,
+    },
+    FinishSetUp,
+    Outcome {
+        run: &'a str,
+    },
+    Interrupt {
+        run: &'a str,
+    },
+}
+
+impl<'a> Ask<'a> {
+    pub(super) fn pull(ask: &'a PullRequest) -> Self {
+        let PullRequest { path, link, stored, stored_size, gzip, payload, replaces } = ask;
+        Self::Pull {
+            path,
+            link,
+            stored: *stored,
+            stored_size: *stored_size,
+            gzip: *gzip,
+            payload: *payload,
+            replaces: *replaces,
+        }
+    }
+
+    pub(super) fn push(packed: &'a Packed, link: &'a SecretString) -> Self {
+        Self::Push { temp: &packed.temp, link, stored: packed.stored, stored_size: packed.stored_size }
+    }
+}
+
+/// A link leaves its wrapping only here, on its way to the helper's standard input.
+fn exposed<S: Serializer>(link: &&SecretString, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(link.expose_secret())
+}
+
+/// One line of the helper's.
+#[derive(Deserialize)]
+pub(super) struct Line {
+    pub nonce: String,
+    #[serde(flatten)]
+    pub word: Word,
+}
+
+/// What a line says.
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Word {
+    Alive(()),
+    Progress { bytes: u64, total: Option<u64> },
+    Result(serde_json::Value),
+    Error { kind: super::trouble::Kind, why: Vec<String> },
+}

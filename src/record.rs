@@ -1,0 +1,529 @@
+//! The session's shared memory, and the protocol that keeps creating and deleting exact; pure.
+//!
+//! The cloud has no idempotency key, its list lags, and a timed-out POST may land later. So an intent is
+//! noted here before the POST, the id the moment it arrives, and while an intent is open neither a second
+//! POST nor absence is believed until the nonce shows or the window is over. [`next`] says the one next
+//! step; `apply` carries it out and asks again.
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::digest::ContentHash;
+use crate::facts::{Instance, Status};
+use crate::guard::{self, Proof};
+use crate::world::Machine;
+
+#[cfg(test)]
+mod tests;
+
+/// How long an unclear create may take to show: list lag plus the latest arrival of a POST, plus one.
+pub const QUIET_WINDOW: SignedDuration = SignedDuration::from_secs(180);
+
+/// How long a lease holds after its record was last written, by the store's clock.
+pub const LEASE: SignedDuration = SignedDuration::from_secs(120);
+
+/// The tag that names the session.
+pub const TAG_SESSION: &str = "dacapo-session";
+/// The tag that names the store.
+pub const TAG_STORE: &str = "dacapo-store";
+/// The tag that names the create.
+pub const TAG_NONCE: &str = "dacapo-nonce";
+
+/// The session's shared memory: `<store>/.dacapo/<name>.json`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// The format: 1.
+    pub version: u32,
+    /// The session's name.
+    pub session: String,
+    /// What stands for account and path of the store.
+    pub store: String,
+    /// Who is applying the session now.
+    #[serde(default)]
+    pub lease: Option<Lease>,
+    /// When a record was started although an earlier one may have been lost: from then on absence is
+    /// waited for, as after an unclear create.
+    #[serde(default)]
+    pub doubt: Option<Timestamp>,
+    /// A create whose outcome isn't known.
+    #[serde(default)]
+    pub intent: Option<Intent>,
+    /// The machine that lives, as far as we know.
+    #[serde(default)]
+    pub machine: Option<Rented>,
+    /// What the last session left: its commit and its artifacts.
+    #[serde(default)]
+    pub last: Base,
+    /// The last machine that we ended.
+    #[serde(default)]
+    pub ended: Option<Ended>,
+    /// Ids of the last machines that the cloud itself said are gone: the list may show them a little longer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gone: Vec<String>,
+}
+
+/// Who holds the session.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lease {
+    /// For people: `user@host`.
+    pub owner: String,
+    /// The laptop: the same laptop may take its own lease over at once when its file lock is free.
+    pub laptop: String,
+    /// How often this holder has written the record: each write differs, so that each one counts.
+    #[serde(default)]
+    pub writes: u64,
+}
+
+/// A create that was about to be sent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Intent {
+    /// The word that the machine will carry in a tag and in its description.
+    pub nonce: String,
+    /// When this was noted, or when the last unclear answer came; by the cloud's clock.
+    pub noted_at: Timestamp,
+    /// What was asked for.
+    pub asked: Machine,
+}
+
+/// A machine of ours.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rented {
+    /// The cloud's id.
+    pub id: String,
+    /// The nonce it was created with; none when that isn't known any more.
+    pub nonce: Option<String>,
+    /// What creation asked for; none for a machine that was adopted without its record.
+    pub asked: Option<Machine>,
+    /// The pinned host key, as `type base64`.
+    #[serde(default)]
+    pub host_key: Option<String>,
+    /// Whether a login of ours was ever completed. True for adopted machines: nobody knows.
+    pub login: bool,
+    /// What was last brought to it or stored from it.
+    #[serde(default)]
+    pub base: Base,
+    /// Set right before the delete call: from then on the machine's absence is our doing.
+    #[serde(default)]
+    pub ending: Option<Ended>,
+}
+
+/// What was last brought to the server or stored from it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Base {
+    /// The branch that was brought.
+    #[serde(default)]
+    pub branch: Option<String>,
+    /// The commit that was brought.
+    #[serde(default)]
+    pub commit: Option<String>,
+    /// The artifacts, by name.
+    #[serde(default)]
+    pub artifacts: BTreeMap<String, Kept>,
+}
+
+/// An artifact whose bytes are on the server and in the store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kept {
+    /// The stored version.
+    pub version: String,
+    /// The unpacked content.
+    pub payload: ContentHash,
+    /// Its size in bytes.
+    pub size: u64,
+}
+
+/// A machine that we ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ended {
+    /// Its id.
+    pub id: String,
+    /// When the deletion was decided, by the cloud's clock.
+    pub at: Timestamp,
+    /// The volumes that go with it; in the last receipt also those of machines before it.
+    pub volumes: Vec<String>,
+    /// The losses that were named.
+    pub discarded: Vec<String>,
+}
+
+impl Record {
+    /// Returns a record for a session that has none; `doubt` when an earlier one may have been lost.
+    pub fn start(session: &str, store: &str, doubt: Option<Timestamp>) -> Self {
+        Self {
+            version: 1,
+            session: session.to_owned(),
+            store: store.to_owned(),
+            lease: None,
+            doubt,
+            intent: None,
+            machine: None,
+            last: Base::default(),
+            ended: None,
+            gone: Vec::new(),
+        }
+    }
+
+    /// Returns the record as the JSON that is stored.
+    pub fn to_json(&self) -> Vec<u8> {
+        let mut text = serde_json::to_vec_pretty(self).expect("a record has string keys only");
+        text.push(b'\n');
+        text
+    }
+
+    /// Reads a stored record.
+    ///
+    /// Fails with what is wrong with the text; a version newer than 1 is refused.
+    pub fn parse(bytes: &[u8]) -> Result<Self, String> {
+        let record: Self = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+        if record.version == 1 {
+            Ok(record)
+        } else {
+            Err(format!("its format is {}, and this dacapo knows 1: use a newer dacapo", record.version))
+        }
+    }
+
+    /// Returns when absence can be believed; none when it can be believed now.
+    pub fn absence_from(&self, now: Timestamp) -> Option<Timestamp> {
+        self.absence_after(QUIET_WINDOW, now)
+    }
+
+    fn absence_after(&self, window: SignedDuration, now: Timestamp) -> Option<Timestamp> {
+        let intent = self.intent.as_ref().map(|intent| intent.noted_at);
+        intent.max(self.doubt).map(|since| since + window).filter(|until| *until > now)
+    }
+
+    /// Tells whether the cloud's machine is this session's.
+    pub fn owns(&self, instance: &Instance) -> bool {
+        mark(instance) == Some((self.session.clone(), self.store.clone()))
+    }
+
+    /// Tells whether a listed machine is this session's and not one that is known to be gone already.
+    pub fn may_own(&self, instance: &Instance) -> bool {
+        self.owns(instance) && instance.status != Status::Discontinued && !self.gone.contains(&instance.id)
+    }
+
+    /// Returns the record with the created machine noted and the intent closed.
+    #[must_use]
+    pub fn with_created(mut self, id: String) -> Self {
+        let intent = self.intent.take();
+        self.doubt = None;
+        self.machine = Some(Rented {
+            id,
+            nonce: intent.as_ref().map(|intent| intent.nonce.clone()),
+            asked: intent.map(|intent| intent.asked),
+            host_key: None,
+            login: false,
+            base: Base::default(),
+            ending: None,
+        });
+        self
+    }
+
+    /// Returns the record with the machine gone, as the cloud says of its id: what it left is kept as `last`.
+    #[must_use]
+    pub fn without_machine(mut self) -> Self {
+        if let Some(machine) = &self.machine {
+            self.gone.push(machine.id.clone());
+            self.gone.drain(..self.gone.len().saturating_sub(REMEMBERED));
+        }
+        self.without_unknown()
+    }
+
+    /// Returns the record without a machine that the account doesn't know. Should it turn up after all, it
+    /// is a machine of ours like any other.
+    #[must_use]
+    pub fn without_unknown(mut self) -> Self {
+        if let Some(machine) = self.machine.take() {
+            if machine.login {
+                self.last = machine.base;
+            }
+            self.close(machine.ending);
+        }
+        self
+    }
+
+    /// Takes a receipt over. It goes on explaining volumes that outlived the machines before.
+    fn close(&mut self, ending: Option<Ended>) {
+        let Some(mut ending) = ending else { return };
+        let earlier = self.ended.take().map(|ended| ended.volumes).unwrap_or_default();
+        let unheard: Vec<String> = earlier.into_iter().filter(|id| !ending.volumes.contains(id)).collect();
+        ending.volumes.extend(unheard.into_iter().take(REMEMBERED));
+        self.ended = Some(ending);
+    }
+
+    fn with_adopted(mut self, instance: &Instance) -> Self {
+        // Found by the open intent's own nonce, the machine is what that POST asked for and nobody has
+        // been on it. Otherwise its past is unknown and is taken to hold work.
+        match self.intent.take_if(|intent| nonce(instance) == Some(intent.nonce.as_str())) {
+            Some(intent) => {
+                self.intent = Some(intent);
+                self.with_created(instance.id.clone())
+            }
+            None => {
+                let never_up = matches!(&instance.status, Status::Failed(word) if word != "error");
+                self.machine = Some(Rented {
+                    id: instance.id.clone(),
+                    nonce: nonce(instance).map(str::to_owned),
+                    asked: None,
+                    host_key: None,
+                    login: !never_up,
+                    base: Base::default(),
+                    ending: None,
+                });
+                self
+            }
+        }
+    }
+}
+
+impl Rented {
+    /// Tells whether the machine's disappearing would be somebody else's doing and might cost work.
+    pub fn is_in_use(&self) -> bool {
+        self.login && self.ending.is_none()
+    }
+}
+
+/// Returns the volumes that go with a machine when it is deleted: what its creation made.
+///
+/// A volume that somebody attached later isn't ours; it stays, detached.
+pub fn volumes_of(instance: &Instance) -> Vec<String> {
+    // Early in its life a machine doesn't tell which of its volumes is the OS volume; nothing else can have
+    // been attached by then.
+    instance.os_volume.as_ref().map_or_else(|| instance.volumes.clone(), |os| vec![os.clone()])
+}
+
+/// Returns the session and store that a machine is marked with: by tags or, where it has no dacapo tag
+/// at all, by its description.
+pub fn mark(instance: &Instance) -> Option<(String, String)> {
+    if instance.tags.keys().any(|key| key.starts_with("dacapo-")) {
+        let tag = |key: &str| instance.tags.get(key).cloned();
+        return Some((tag(TAG_SESSION)?, tag(TAG_STORE)?));
+    }
+    Some((described(instance, "session=")?.to_owned(), described(instance, "store=")?.to_owned()))
+}
+
+/// Returns the nonce that a machine was created with.
+pub fn nonce(instance: &Instance) -> Option<&str> {
+    instance.tags.get(TAG_NONCE).map(String::as_str).or_else(|| described(instance, "nonce="))
+}
+
+/// Returns the tags that mark a machine and its volumes.
+pub fn tags(session: &str, store: &str, nonce: &str) -> BTreeMap<String, String> {
+    [(TAG_SESSION, session), (TAG_STORE, store), (TAG_NONCE, nonce)]
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .into()
+}
+
+/// Returns the description that marks a machine where tags are not to be had.
+pub fn description(session: &str, store: &str, nonce: &str) -> String {
+    format!("dacapo session={session} store={store} nonce={nonce}")
+}
+
+fn described<'a>(instance: &'a Instance, key: &str) -> Option<&'a str> {
+    let rest = instance.description.strip_prefix("dacapo ")?;
+    rest.split(' ').find_map(|word| word.strip_prefix(key))
+}
+
+/// What the protocol is to reach.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Goal {
+    /// One machine, asked for like this if it has to be created.
+    Running(Box<Machine>),
+    /// No machine.
+    Absent,
+}
+
+/// What the cloud says now.
+#[derive(Clone, Copy, Debug)]
+pub struct View<'a> {
+    /// The cloud's clock.
+    pub now: Timestamp,
+    /// The list; it may lag.
+    pub list: &'a [Instance],
+    /// The record's machine, asked for by id: exact. None inside when the account doesn't know the id.
+    pub recorded: Option<&'a Instance>,
+}
+
+/// What this process carries from step to step.
+#[derive(Debug, Default)]
+pub struct Hand {
+    /// A fresh random word for a new intent.
+    pub nonce: String,
+    /// The intent that this process noted and hasn't posted yet: only then is a POST known to be the first.
+    pub noted: Option<Timestamp>,
+    /// A proof in hand.
+    pub proof: Option<Proof>,
+}
+
+/// The one next thing to do.
+#[derive(Debug)]
+pub enum Step {
+    /// Write this record, by compare-and-swap.
+    Write(Box<Record>),
+    /// Send the create of the open intent, once.
+    Post(Intent),
+    /// Look again, at the latest at this time.
+    Wait(Timestamp),
+    /// Gather evidence about the machine, judge it, and come back with the proof.
+    Prove,
+    /// Delete the proven machine.
+    Delete(Proof),
+    /// Reached; the machine, where there is to be one.
+    Done(Option<String>),
+    /// It can't go on without a person.
+    Stop(Stop),
+}
+
+/// Why the protocol can't go on by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// The account doesn't know the machine that the record says lives.
+    OtherAccount(String),
+    /// The machine vanished without our doing.
+    Lost(String),
+    /// More than one machine carries this session's mark.
+    Several(Vec<String>),
+}
+
+const POLL: SignedDuration = SignedDuration::from_secs(5);
+
+/// How long after its intent was noted a POST may still be sent: others wait no longer than the window, and
+/// the POST takes its time to arrive and to show.
+const SEND_WITHIN: SignedDuration = SignedDuration::from_secs(60);
+
+/// How many machines a record remembers as gone; a list that lags shows a few of them at most.
+const REMEMBERED: usize = 16;
+
+/// Says the one next step towards `goal`. Takes the proof out of `hand` when it is used.
+///
+/// A step may be carried out twice, or not at all: whoever asks again, from wherever, gets the step that is
+/// right then. Deleting a machine that is gone already counts as done.
+pub fn next(record: &Record, view: View<'_>, goal: &Goal, hand: &mut Hand) -> Step {
+    next_within(QUIET_WINDOW, record, view, goal, hand)
+}
+
+fn next_within(
+    window: SignedDuration,
+    record: &Record,
+    view: View<'_>,
+    goal: &Goal,
+    hand: &mut Hand,
+) -> Step {
+    match &record.machine {
+        Some(machine) => with_machine(record, machine, view, goal, hand),
+        None => without_machine(window, record, view, goal, hand),
+    }
+}
+
+fn with_machine(record: &Record, machine: &Rented, view: View<'_>, goal: &Goal, hand: &mut Hand) -> Step {
+    let Some(instance) = view.recorded else {
+        return Step::Stop(Stop::OtherAccount(machine.id.clone()));
+    };
+    if instance.status == Status::Discontinued {
+        return if machine.is_in_use() {
+            Step::Stop(Stop::Lost(machine.id.clone()))
+        } else {
+            Step::Write(Box::new(record.clone().without_machine()))
+        };
+    }
+    if let Some(step) = second_machine(record, machine, view) {
+        return step;
+    }
+    match (goal, &instance.status) {
+        (_, Status::Deleting) => Step::Wait(view.now + POLL),
+        (Goal::Running(_), Status::Failed(_)) | (Goal::Absent, _) => {
+            end(record, machine, instance, view, hand)
+        }
+        (Goal::Running(_), _) if machine.ending.is_some() => {
+            let mut kept = record.clone();
+            kept.machine.as_mut().expect("it was matched").ending = None;
+            Step::Write(Box::new(kept))
+        }
+        (Goal::Running(_), _) => Step::Done(Some(machine.id.clone())),
+    }
+}
+
+fn end(record: &Record, machine: &Rented, instance: &Instance, view: View<'_>, hand: &mut Hand) -> Step {
+    if matches!(instance.status, Status::Ordered(_) | Status::Provisioning) {
+        return Step::Wait(view.now + POLL);
+    }
+    let usable = |proof: &Proof| proof.machine() == machine.id && proof.is_valid(view.now);
+    let proof = hand
+        .proof
+        .take()
+        .filter(usable)
+        .or_else(|| guard::prove_unused(&machine.id, machine.login, view.now));
+    let Some(proof) = proof else { return Step::Prove };
+    let volumes = volumes_of(instance);
+    if machine.ending.as_ref().is_some_and(|ending| same(&ending.volumes, &volumes)) {
+        return Step::Delete(proof);
+    }
+    hand.proof = Some(proof);
+    let mut ending = record.clone();
+    ending.machine.as_mut().expect("it was matched").ending =
+        Some(Ended { id: machine.id.clone(), at: view.now, volumes, discarded: Vec::new() });
+    Step::Write(Box::new(ending))
+}
+
+fn same(some: &[String], others: &[String]) -> bool {
+    some.len() == others.len() && some.iter().all(|id| others.contains(id))
+}
+
+fn without_machine(
+    window: SignedDuration,
+    record: &Record,
+    view: View<'_>,
+    goal: &Goal,
+    hand: &mut Hand,
+) -> Step {
+    let ours = || view.list.iter().filter(|instance| record.may_own(instance));
+    let alive = ours().filter(|instance| instance.status != Status::Deleting);
+    if let Some(instance) = alive.min_by_key(|instance| (instance.created_at, &instance.id)) {
+        return Step::Write(Box::new(record.clone().with_adopted(instance)));
+    }
+    // There is nothing to know of a machine that is going away, only to wait for.
+    if ours().next().is_some() {
+        return Step::Wait(view.now + POLL);
+    }
+    let sendable =
+        |intent: &&Intent| hand.noted == Some(intent.noted_at) && view.now <= intent.noted_at + SEND_WITHIN;
+    if let Some(intent) = record.intent.as_ref().filter(sendable) {
+        hand.noted = None;
+        return Step::Post(intent.clone());
+    }
+    if let Some(until) = record.absence_after(window, view.now) {
+        return Step::Wait(until.min(view.now + POLL));
+    }
+    match goal {
+        Goal::Running(asked) => {
+            let nonce = record.intent.as_ref().map_or(&hand.nonce, |intent| &intent.nonce).clone();
+            hand.noted = Some(view.now);
+            let intent = Intent { nonce, noted_at: view.now, asked: (**asked).clone() };
+            Step::Write(Box::new(Record { intent: Some(intent), doubt: None, ..record.clone() }))
+        }
+        Goal::Absent if record.intent.is_some() || record.doubt.is_some() => {
+            Step::Write(Box::new(Record { intent: None, doubt: None, ..record.clone() }))
+        }
+        Goal::Absent => Step::Done(None),
+    }
+}
+
+/// Deals with living machines of this session beside the recorded one.
+///
+/// One that answers to the recorded machine's own nonce is a POST that arrived twice: we only ever log in
+/// to the recorded one, so the other holds nothing. Any other is for a person to decide.
+fn second_machine(record: &Record, machine: &Rented, view: View<'_>) -> Option<Step> {
+    let others = view
+        .list
+        .iter()
+        .filter(|other| record.may_own(other) && other.id != machine.id && other.status != Status::Deleting);
+    let other = others.min_by_key(|other| (other.created_at, &other.id))?;
+    let twin = machine.asked.is_some() && machine.nonce.is_some() && nonce(other) == machine.nonce.as_deref();
+    Some(match (twin, &other.status) {
+        (false, _) => Step::Stop(Stop::Several(vec![machine.id.clone(), other.id.clone()])),
+        (true, Status::Ordered(_) | Status::Provisioning) => Step::Wait(view.now + POLL),
+        (true, _) => guard::prove_unused(&other.id, false, view.now)
+            .map_or_else(|| Step::Wait(view.now + POLL), Step::Delete),
+    })
+}

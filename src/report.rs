@@ -1,0 +1,159 @@
+//! Every word the user reads: plans, guards, money, events, errors.
+//!
+//! Writes to what it is given; data goes to stdout, everything else to stderr, and the caller says which
+//! is which. Colour never carries meaning alone.
+
+mod live;
+mod plan;
+mod status;
+
+use std::io::{self, Write};
+
+use console::{Style, style};
+
+use crate::error::{Error, ExitCode};
+use crate::facts::Money;
+
+pub use live::{Live, Mode};
+pub use plan::{refusal, render as plan};
+pub use status::{sandbox_bill, status, summary};
+
+/// Writes an error in its three parts.
+pub fn error(out: &mut impl Write, error: &Error) -> io::Result<()> {
+    writeln!(out, "{} {}", red("error:"), error.what)?;
+    for why in &error.why {
+        writeln!(out, "  {} {}", style("why:").dim(), indented(why))?;
+    }
+    if let Some(hint) = &error.hint {
+        writeln!(out, " {} {}", style("hint:").cyan(), indented(hint))?;
+    }
+    Ok(())
+}
+
+/// Writes an error as one JSON line.
+pub fn error_json(out: &mut impl Write, error: &Error) -> io::Result<()> {
+    let value = serde_json::json!({"error": error, "exit_code": error.kind.code()});
+    writeln!(out, "{value}")
+}
+
+/// Says that `session.toml` is in order.
+pub fn valid(out: &mut impl Write, path: &str, name: &str) -> io::Result<()> {
+    writeln!(out, "{path}: valid; session `{name}`")
+}
+
+/// Says that nothing is to be done.
+pub fn nothing_to_do(out: &mut impl Write, session: &str) -> io::Result<()> {
+    writeln!(out, "nothing to do: `{session}` is as session.toml says")
+}
+
+/// Says where the commands of a rehearsal really run.
+pub fn sandbox_banner(out: &mut impl Write, directory: &str) -> io::Result<()> {
+    let text = format!("sandbox in {directory}: no account, no bill; commands run on this machine, as you");
+    writeln!(out, "{}", style(text).dim())
+}
+
+/// Asks whether the plan may be carried out.
+pub fn ask(out: &mut impl Write) -> io::Result<()> {
+    write!(out, "Carry this out? Only `yes` does: ")?;
+    out.flush()
+}
+
+/// Says what was left undone and how the process ends.
+pub fn interrupted(
+    out: &mut impl Write,
+    session: &str,
+    billing: Option<Money>,
+    currency: &str,
+    prefix: &str,
+) -> io::Result<()> {
+    match billing {
+        Some(price) if price > Money::default() => writeln!(
+            out,
+            "interrupted: `{session}` bills {price} {currency}/h; `{prefix} down` ends it, `{prefix} up` goes on"
+        ),
+        Some(_) => writeln!(out, "interrupted: nothing of `{session}` bills"),
+        None => writeln!(
+            out,
+            "interrupted: what bills isn't known; `{prefix} status` asks, `{prefix} down` ends it"
+        ),
+    }
+}
+
+/// Returns bytes for people, in powers of ten.
+pub fn bytes(count: u64) -> String {
+    match count {
+        0..1_000 => format!("{count} B"),
+        1_000..1_000_000 => format!("{:.1} kB", count as f64 / 1e3),
+        1_000_000..1_000_000_000 => format!("{:.1} MB", count as f64 / 1e6),
+        _ => format!("{:.2} GB", count as f64 / 1e9),
+    }
+}
+
+/// Returns what a path or a word needs to be typed in a shell.
+pub fn typed(word: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-./:@%+=,".contains(&byte);
+    if !word.is_empty() && word.bytes().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+/// Returns text from elsewhere without what could move a terminal's cursor or hide text.
+pub fn printable(text: &str) -> String {
+    text.chars()
+        .map(|c| {
+            let direction =
+                matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+            if c.is_control() || direction { '\u{fffd}' } else { c }
+        })
+        .collect()
+}
+
+fn indented(text: &str) -> String {
+    let lines: Vec<String> = text.trim_end().lines().map(printable).collect();
+    lines.join("\n       ")
+}
+
+fn red(text: &str) -> console::StyledObject<&str> {
+    Style::new().red().bold().apply_to(text)
+}
+
+fn short(commit: &str) -> &str {
+    commit.get(..10).unwrap_or(commit)
+}
+
+/// Returns the words for how the process ends, for `--json`.
+pub fn ending(code: ExitCode) -> &'static str {
+    match code {
+        ExitCode::Ok => "done",
+        ExitCode::Error => "failed",
+        ExitCode::Pending => "changes pending",
+        ExitCode::Usage => "bad usage",
+        ExitCode::Credentials => "credentials",
+        ExitCode::Refused => "refused",
+        ExitCode::NoCapacity => "no capacity",
+        ExitCode::Stale => "stale plan",
+        ExitCode::Budget => "over budget",
+        ExitCode::Lease => "held",
+        ExitCode::Interrupted => "interrupted",
+        ExitCode::Remote(_) => "remote",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hostile_names_cannot_move_the_cursor_or_turn_the_text_round() {
+        assert_eq!(printable("a\x1b[2Jb\u{202e}c\n"), "a\u{fffd}[2Jb\u{fffd}c\u{fffd}");
+    }
+
+    #[test]
+    fn what_is_shown_to_type_survives_a_shell() {
+        assert_eq!(typed("files:a/b.bin"), "files:a/b.bin");
+        assert_eq!(typed("files:it's here"), r"'files:it'\''s here'");
+        assert_eq!(typed("files:$(x)"), "'files:$(x)'");
+    }
+}

@@ -1,0 +1,403 @@
+//! The plan in words.
+
+use std::io::{self, Write};
+
+use console::style;
+use similar::{ChangeTag, TextDiff};
+
+use super::{bytes, printable, short, typed};
+use crate::guard::{Finding, Guard};
+use crate::plan::{Action, Blocked, Candidate, GuardState, Kind, Note, Plan, Shown, Work};
+use crate::world::World;
+
+/// Writes the plan: the difference, the actions, the work, the guards, the money.
+///
+/// `prefix` is what is typed before a command's name: `dacapo` or `dacapo --sandbox`.
+pub fn render(out: &mut impl Write, plan: &Plan, prefix: &str) -> io::Result<()> {
+    difference(out, &plan.observed, &plan.desired)?;
+    actions(out, plan)?;
+    blocked(out, &plan.blocked)?;
+    work(out, &plan.work)?;
+    guards(out, &plan.guards, prefix)?;
+    money(out, plan)?;
+    for note in &plan.notes {
+        writeln!(out, "note: {}", note_text(note, &plan.money.currency))?;
+    }
+    totals(out, plan)
+}
+
+/// Writes what stands against a deletion, with the words that would settle it.
+pub fn refusal(out: &mut impl Write, findings: &[Finding], prefix: &str) -> io::Result<()> {
+    for guard in Guard::ALL {
+        let against: Vec<&Finding> = findings.iter().filter(|finding| finding.guard() == guard).collect();
+        if !against.is_empty() {
+            writeln!(out, "  {} {}", style("✗").red(), guard.name())?;
+            against.iter().try_for_each(|finding| finding_lines(out, finding, prefix))?;
+        }
+    }
+    Ok(())
+}
+
+fn difference(out: &mut impl Write, observed: &World, desired: &World) -> io::Result<()> {
+    if observed == desired {
+        return Ok(());
+    }
+    let (observed, desired) = (observed.to_toml(), desired.to_toml());
+    let diff = TextDiff::from_lines(&observed, &desired);
+    writeln!(out, "--- observed\n+++ desired")?;
+    for group in diff.grouped_ops(3) {
+        for change in group.iter().flat_map(|op| diff.iter_changes(op)) {
+            let line = change.value().trim_end();
+            match change.tag() {
+                ChangeTag::Delete => writeln!(out, "{}", style(format!("-{line}")).red())?,
+                ChangeTag::Insert => writeln!(out, "{}", style(format!("+{line}")).green())?,
+                ChangeTag::Equal => writeln!(out, " {line}")?,
+            }
+        }
+    }
+    writeln!(out)
+}
+
+fn actions(out: &mut impl Write, plan: &Plan) -> io::Result<()> {
+    if plan.actions.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "Actions, in this order:")?;
+    for action in &plan.actions {
+        writeln!(out, "  {}. {}", action.id() + 1, action_text(action, &plan.money.currency))?;
+        if let Kind::Create { candidates } = action.kind() {
+            candidates.iter().skip(1).try_for_each(|other| {
+                writeln!(out, "     else {}", candidate(other, &plan.money.currency))
+            })?;
+        }
+    }
+    writeln!(out)
+}
+
+/// Returns what an action does, in one line.
+pub fn action_text(action: &Action, currency: &str) -> String {
+    match action.kind() {
+        Kind::Settle => "watch the cloud until a create of unknown outcome has shown or can't any more; \
+                         delete what it made"
+            .to_owned(),
+        Kind::Adopt { machine } => format!("note machine {machine}, which carries this session's mark"),
+        Kind::Forget { machine } => format!("note that machine {machine} is gone"),
+        Kind::RegisterKey { name, key } => {
+            format!("register the login key {} with the account as `{name}`", key.fingerprint())
+        }
+        Kind::Create { candidates } => match candidates.first() {
+            Some(first) => format!("create the machine: {}", candidate(first, currency)),
+            None => "create the machine".to_owned(),
+        },
+        Kind::Start { machine } => format!("start machine {machine}"),
+        Kind::Ready => "wait until the machine runs and the login works".to_owned(),
+        Kind::Clone { commit } => format!("clone the repo at {}", short(commit)),
+        Kind::FastForward { from, to } => {
+            format!("fast-forward the checkout from {} to {}", short(from), short(to))
+        }
+        Kind::Store { artifact, path, size, content, .. } => format!(
+            "store {artifact} ({path}, {}, content {}) as a new version",
+            bytes(*size),
+            content.short()
+        ),
+        Kind::Pull { artifact, path, version, object, replaces, .. } => {
+            let over = if replaces.is_some() { ", over the stored version that lies there" } else { "" };
+            format!("bring {artifact} to {path}: version {version} ({}){over}", bytes(object.size))
+        }
+        Kind::SetUp => "mark the end of set-up".to_owned(),
+        Kind::Delete { machine, volumes } => format!(
+            "prove again that nothing is lost, then delete machine {machine} and {} (to the trash, 96 h)",
+            match volumes.as_slice() {
+                [] => "no volume".to_owned(),
+                [one] => format!("volume {one}"),
+                several => format!("volumes {}", several.join(", ")),
+            }
+        ),
+        Kind::DeleteVolume { volume, name } => {
+            format!("delete volume {volume} (`{}`), left by a machine of this session", printable(name))
+        }
+    }
+}
+
+fn candidate(candidate: &Candidate, currency: &str) -> String {
+    format!(
+        "{} in {} at {} {currency}/h{}",
+        candidate.r#type,
+        candidate.location,
+        candidate.price_per_hour,
+        if candidate.in_stock { "" } else { " (not in stock now)" }
+    )
+}
+
+fn blocked(out: &mut impl Write, blocked: &[Blocked]) -> io::Result<()> {
+    if blocked.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "Can't be done as things stand:")?;
+    for one in blocked {
+        writeln!(out, "  {} {}", style("✗").red(), blocked_text(one))?;
+    }
+    writeln!(out)
+}
+
+fn blocked_text(blocked: &Blocked) -> String {
+    match blocked {
+        Blocked::Replace { differences } => {
+            let differences: Vec<String> = differences
+                .iter()
+                .map(|(key, is, wanted)| format!("{key} is `{is}`, wanted `{wanted}`"))
+                .collect();
+            format!(
+                "the machine would have to be replaced: {}; dacapo doesn't replace yet: `dacapo down`, then \
+                 `dacapo up`",
+                differences.join("; ")
+            )
+        }
+        Blocked::BehindWithWork { to } => format!(
+            "the remote's branch has moved to {} and the server's has work of its own: push or commit it there",
+            short(to)
+        ),
+        Blocked::OtherBranch { found } => format!(
+            "the checkout is on {}, not on the spec's branch: check it out on the server",
+            found
+                .as_deref()
+                .map_or("a detached HEAD".to_owned(), |branch| format!("`{}`", printable(branch)))
+        ),
+        Blocked::Checkout { why } => format!("the checkout can't be used: {}", printable(why)),
+        Blocked::Unreachable { why } => format!("the server can't be looked at: {}", printable(why)),
+        Blocked::Lost { machine } => format!(
+            "machine {machine} vanished without our doing; what it held can't be known. Its volume may be in \
+             the cloud's trash for 96 h: restore it there, or accept the loss with `--discard server:gone`"
+        ),
+        Blocked::Unsettled { machine, status } => {
+            format!(
+                "machine {machine} is `{}`, a state that dacapo can't act on; try again later",
+                printable(status)
+            )
+        }
+        Blocked::TooLarge { name, size } => format!(
+            "{name} is {}: dacapo stores up to 150,000,000 bytes so far; copy it to safety yourself and pass \
+             `--discard {}`",
+            bytes(*size),
+            typed(&format!("artifacts:{name}"))
+        ),
+    }
+}
+
+fn work(out: &mut impl Write, work: &[Work]) -> io::Result<()> {
+    if work.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "Work on the server, safe from every change:")?;
+    for one in work {
+        writeln!(out, "  * {}", work_text(one))?;
+    }
+    writeln!(out)
+}
+
+pub(super) fn work_text(work: &Work) -> String {
+    match work {
+        Work::Code { unpushed, dirty } => {
+            let mut parts = Vec::new();
+            if !unpushed.is_empty() {
+                let names: Vec<String> = unpushed.iter().map(|name| printable(name)).collect();
+                parts.push(format!("not on the remote: {}", names.join(", ")));
+            }
+            if *dirty > 0 {
+                parts.push(format!("{dirty} path(s) differ from the last commit"));
+            }
+            format!(
+                "code: {}",
+                if parts.is_empty() { "an operation under way".to_owned() } else { parts.join("; ") }
+            )
+        }
+        Work::Artifact { name, content, size, base } => format!(
+            "{name}: {}, content {}, {}",
+            bytes(*size),
+            content.short(),
+            base.as_ref()
+                .map_or("not stored anywhere".to_owned(), |base| format!("made from {base}, not stored"))
+        ),
+    }
+}
+
+fn guards(out: &mut impl Write, guards: &[GuardState], prefix: &str) -> io::Result<()> {
+    if guards.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "Guards before the machine goes:")?;
+    for state in guards {
+        let mark = if state.findings.is_empty() { style("✓").green() } else { style("✗").red() };
+        let shown: Vec<String> = state.evidence.iter().map(shown_text).collect();
+        let line = format!("  {mark} {:<10} {}", state.guard.name(), shown.join("; "));
+        writeln!(out, "{}", line.trim_end())?;
+        state.findings.iter().try_for_each(|finding| finding_lines(out, finding, prefix))?;
+        for finding in &state.discarded {
+            writeln!(out, "      discarded: {}", finding_text(finding))?;
+        }
+    }
+    writeln!(out)
+}
+
+fn shown_text(shown: &Shown) -> String {
+    match shown {
+        Shown::Pushed { tips, head } => format!(
+            "all {tips} branch(es), tag(s) and stash entries are on the remote; HEAD is {}",
+            head.as_deref().map_or("unborn", short)
+        ),
+        Shown::NoCheckout => "there is no checkout".to_owned(),
+        Shown::Stored { artifact, version } => format!("{artifact} is stored as {version}"),
+        Shown::WillBeStored { artifact } => format!("{artifact} will be stored first"),
+        Shown::NothingThere { artifact } => format!("{artifact}: nothing there"),
+        Shown::NoNewFiles => "no other file is newer than the end of set-up".to_owned(),
+        Shown::NoProcesses => "no program is at work".to_owned(),
+        Shown::NeverUsed => "no login was ever completed on it".to_owned(),
+    }
+}
+
+fn finding_lines(out: &mut impl Write, finding: &Finding, prefix: &str) -> io::Result<()> {
+    writeln!(out, "      {}", finding_text(finding))?;
+    writeln!(out, "        {}", style(remedy(finding, prefix)).dim())
+}
+
+fn finding_text(finding: &Finding) -> String {
+    match finding {
+        Finding::Unreachable { why } => format!("it can't be looked at: {}", printable(why)),
+        Finding::Broken { why } => format!("git can't read the checkout: {}", printable(why)),
+        Finding::OtherRemote { found } => {
+            format!("its remote is `{}`, not the spec's", printable(found.as_deref().unwrap_or("none")))
+        }
+        Finding::RemoteUnreachable { why } => format!("the remote can't be asked: {}", printable(why)),
+        Finding::Unpushed { tip, commit } => {
+            format!("{} ({}) is not on the remote", printable(tip), short(commit))
+        }
+        Finding::Dirty { path, how, size } => format!("{how}: {}{}", printable(path), size_text(*size)),
+        Finding::Unfinished { what } => format!("a {what} is under way"),
+        Finding::Unsaved { name, path, content, size } => {
+            format!("{name} ({path}, {}, content {}) is not stored", bytes(*size), content.short())
+        }
+        Finding::UnreadableArtifact { name, why } => format!("{name}: {}", printable(why)),
+        Finding::NewFile { path, size } => format!("new file: {}{}", printable(path), size_text(Some(*size))),
+        Finding::MoreFiles { count } => format!("and {count} more new file(s)"),
+        Finding::NoMarker => "the marker that tells new files from old is gone".to_owned(),
+        Finding::Process { pid, command, why } => {
+            format!("process {pid} `{}` is at work ({why})", printable(command))
+        }
+    }
+}
+
+fn size_text(size: Option<u64>) -> String {
+    size.map_or(String::new(), |size| format!(" ({})", bytes(size)))
+}
+
+/// The words that would settle a finding: what saves it, and what names it as a loss.
+fn remedy(finding: &Finding, prefix: &str) -> String {
+    let discard = format!("--discard {}", typed(&finding.discard().to_string()));
+    match finding {
+        Finding::Unpushed { .. } => format!("`{prefix} run -A -- git push`, or accept the loss: {discard}"),
+        Finding::Dirty { .. } => {
+            format!(
+                "commit it (`{prefix} run -- git commit …`) and `{prefix} run -A -- git push`, or: {discard}"
+            )
+        }
+        Finding::NewFile { path, .. } => {
+            let line = toml::Value::String(path.clone());
+            format!("copy it away, or: {discard}, or add {line} to `disposable` in session.toml")
+        }
+        Finding::Process { .. } => format!("wait for it or stop it, or: {discard}"),
+        Finding::Unfinished { .. } => format!("finish it, or: {discard}"),
+        _ => format!("accept the loss: {discard}"),
+    }
+}
+
+fn money(out: &mut impl Write, plan: &Plan) -> io::Result<()> {
+    let money = &plan.money;
+    let unit = &money.currency;
+    let after = after(plan);
+    writeln!(
+        out,
+        "Money: {} {unit}/h now → {after}; spent so far {} {unit}; balance {} {unit}",
+        money.per_hour(),
+        money.spent,
+        money.balance
+    )?;
+    let ends = plan.actions.iter().any(|action| matches!(action.kind(), Kind::Delete { .. }));
+    if ends {
+        writeln!(out, "Afterwards nothing of this session bills; the trash is free.")?;
+    }
+    Ok(())
+}
+
+fn after(plan: &Plan) -> String {
+    let unit = &plan.money.currency;
+    for action in &plan.actions {
+        match action.kind() {
+            Kind::Create { candidates } => {
+                let price = candidates.first().map(|first| first.price_per_hour).unwrap_or_default();
+                return format!("{price} {unit}/h and the OS volume's price, known when it exists");
+            }
+            Kind::Delete { .. } | Kind::Settle => return format!("0.0000 {unit}/h"),
+            _ => {}
+        }
+    }
+    format!("{} {unit}/h", plan.money.per_hour())
+}
+
+fn note_text(note: &Note, unit: &str) -> String {
+    match note {
+        Note::OutOfStock => {
+            "none of the candidates is in stock as far as the cloud says; apply asks all the same".to_owned()
+        }
+        Note::NoVersion { artifact } => format!("no version of {artifact} is stored yet; nothing to bring"),
+        Note::NewerStored { artifact, version } => {
+            format!("{artifact}: version {version} is newer in the store; the server's own bytes stay")
+        }
+        Note::Pinned { artifact, version } => {
+            format!("{artifact} is pinned to {version}: the next `up` brings that, not what is stored now")
+        }
+        Note::MissingArtifact { artifact } => {
+            format!("{artifact}: its file is missing or empty; nothing to store")
+        }
+        Note::UnreadableArtifact { artifact, why } => format!("{artifact}: {}", printable(why)),
+        Note::LaptopUnpushed { commits, dirty } => {
+            let dirty = if *dirty { " and uncommitted changes" } else { "" };
+            format!("{commits} commit(s){dirty} on this laptop are not pushed and won't reach the server")
+        }
+        Note::OtherKey { created_with } => {
+            format!("the machine was created with another login key, {created_with}")
+        }
+        Note::CannotLogIn { fingerprint, agent: true } => {
+            format!(
+                "the ssh agent doesn't hold {fingerprint}, and the private key isn't there: the login will fail; `ssh-add` it"
+            )
+        }
+        Note::CannotLogIn { fingerprint, agent: false } => {
+            format!(
+                "no ssh agent answers, and the private key of {fingerprint} isn't there: the login will fail"
+            )
+        }
+        Note::LeftVolume { id, name, price_per_hour } => format!(
+            "volume {id} (`{}`) of this session is detached and bills {price_per_hour} {unit}/h; dacapo doesn't know \
+             what it holds: `--discard volume:{id}` deletes it",
+            printable(name)
+        ),
+        Note::OtherMachine { id, hostname, price_per_hour, session } => format!(
+            "machine {id} (`{}`{}) also bills in this account: {price_per_hour} {unit}/h",
+            printable(hostname),
+            session.as_ref().map_or(String::new(), |session| format!(", session `{}`", printable(session)))
+        ),
+        Note::NotLoggedIn => "no login has been completed on the machine yet".to_owned(),
+        Note::NoGpu => "the server reports no GPU".to_owned(),
+    }
+}
+
+fn totals(out: &mut impl Write, plan: &Plan) -> io::Result<()> {
+    let against: usize = plan.guards.iter().map(|state| state.findings.len()).sum();
+    match (plan.actions.len(), plan.blocked.len() + against) {
+        (0, 0) => super::nothing_to_do(out, &plan.session),
+        (actions, 0) => writeln!(out, "Plan: {actions} action(s)."),
+        (actions, refused) => {
+            writeln!(out, "Plan: {actions} action(s); {refused} finding(s) stand against it.")
+        }
+    }
+}

@@ -1,1 +1,0 @@
-//! sandbox cloud (being written).

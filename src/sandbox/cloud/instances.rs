@@ -1,0 +1,225 @@
+//! Machines: their life on the clock, and how the API shows them.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::billing::units;
+use super::catalogue::{Type, image_name, written};
+use super::reply::{Answer, Refusal};
+use super::tags::{self, Tag};
+use super::{Cloud, Effect};
+use crate::sandbox::clock::later;
+use crate::sandbox::wire::{Call, Reply};
+
+/// A rented machine, also after its end.
+#[derive(Serialize, Deserialize)]
+pub struct Instance {
+    /// Its id.
+    pub id: String,
+    pub(super) hostname: String,
+    pub(super) description: String,
+    pub(super) kind: String,
+    pub(super) image: String,
+    pub(super) location: String,
+    pub(super) spot: bool,
+    pub(super) on_spot_discontinue: Fate,
+    pub(super) contract: String,
+    pub(super) price: i64,
+    pub(super) key_ids: Vec<String>,
+    /// The public key lines, copied when the machine was made.
+    pub(super) keys: Vec<String>,
+    pub(super) script_id: Option<String>,
+    pub(super) jupyter_token: Option<String>,
+    pub(super) os_volume: String,
+    pub(super) tags: Vec<Tag>,
+    pub(super) created: Timestamp,
+    pub(super) status: Status,
+    pub(super) next: Option<Next>,
+    pub(super) ip: Option<String>,
+}
+
+/// What the API says of a machine's life: its 13 published words, less two it never says here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    New,
+    Ordered,
+    Pending,
+    Validating,
+    Provisioning,
+    Running,
+    Offline,
+    Deleting,
+    Discontinued,
+    NoCapacity,
+    Error,
+    InstallationFailed,
+    Unknown,
+    #[serde(rename = "notfound")]
+    NotFound,
+}
+
+impl Status {
+    /// Returns the API's word.
+    pub fn word(self) -> String {
+        json!(self).as_str().unwrap_or_default().to_owned()
+    }
+
+    /// Reads the API's word.
+    pub fn from_word(word: &str) -> Option<Self> {
+        serde_json::from_value(json!(word)).ok()
+    }
+}
+
+/// What a machine becomes, and when.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Next {
+    /// When.
+    pub at: Timestamp,
+    /// What.
+    pub status: Status,
+}
+
+/// What becomes of a spot machine's disk when the machine is taken away.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fate {
+    #[default]
+    KeepDetached,
+    MoveToTrash,
+    DeletePermanently,
+}
+
+/// How long things take, in sandbox seconds.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Timing {
+    ordered: f64,
+    provisioning: f64,
+    pub(super) starting: f64,
+    pub(super) shutting_down: f64,
+    pub(super) deleting: f64,
+    pub(super) deleting_volume: f64,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            ordered: 5.0,
+            provisioning: 60.0,
+            starting: 20.0,
+            shutting_down: 30.0,
+            deleting: 20.0,
+            deleting_volume: 20.0,
+        }
+    }
+}
+
+impl Timing {
+    /// Returns the next turn of a machine that has just been ordered.
+    pub fn ordered(self, now: Timestamp) -> Next {
+        Next { at: later(now, self.ordered), status: Status::Provisioning }
+    }
+}
+
+impl Instance {
+    fn json(&self, cloud: &Cloud) -> Value {
+        // The ids of its volumes are filled in only once the machine is being built.
+        let placed = self.status != Status::Ordered;
+        let volumes = cloud.volumes.iter().filter(|volume| volume.holder.as_deref() == Some(&self.id));
+        let volumes: Vec<&str> = volumes.filter(|_| placed).map(|volume| volume.id.as_str()).collect();
+        let mut value = json!({
+            "id": self.id, "ip": self.ip, "status": self.status, "created_at": written(self.created),
+            "created_by_user_id": cloud.user, "hostname": self.hostname, "description": self.description,
+            "location": self.location, "price_per_hour": units(self.price), "is_spot": self.spot,
+            "instance_type": self.kind, "image": self.image, "os_name": image_name(&self.image),
+            "startup_script_id": self.script_id, "ssh_key_ids": self.key_ids,
+            "os_volume_id": placed.then_some(&self.os_volume), "volume_ids": volumes,
+            "jupyter_token": self.jupyter_token, "contract": self.contract, "pricing": "FIXED_PRICE",
+            "tags": self.tags,
+        });
+        if let Some(kind) = Type::named(&self.kind) {
+            kind.describe(&mut value);
+        }
+        value
+    }
+}
+
+impl Cloud {
+    /// `GET /instances`.
+    pub(super) fn list_instances(&mut self, call: &Call, now: Timestamp) -> Answer {
+        self.count_list(now)?;
+        let status = call.query("status").map(|word| {
+            Status::from_word(word).ok_or_else(|| Refusal::invalid(format!("Invalid status value: {word}")))
+        });
+        let status = status.transpose()?;
+        let wanted: Vec<&str> =
+            call.query.iter().filter(|(key, _)| key == "tag").map(|(_, tag)| tag.as_str()).collect();
+        let listed = self.instances.iter().filter(|instance| match status {
+            Some(status) => instance.status == status,
+            None => instance.status != Status::Discontinued,
+        });
+        let listed = listed.filter(|instance| wanted.iter().all(|tag| tags::matches(&instance.tags, tag)));
+        Ok(Reply::json(200, &listed.map(|instance| instance.json(self)).collect()))
+    }
+
+    /// `GET /instances/{id}`; a discontinued one still answers.
+    pub(super) fn show_instance(&self, id: &str) -> Answer {
+        let instance = self.instances.iter().find(|instance| instance.id == id);
+        Ok(Reply::json(200, &instance.ok_or_else(unknown)?.json(self)))
+    }
+
+    /// Lets a machine become what it was going to become.
+    pub(super) fn turn_instance(&mut self, index: usize, next: Next) {
+        let timing = self.timing;
+        let ip = (next.status == Status::Running).then(|| self.free_address());
+        let instance = &mut self.instances[index];
+        (instance.status, instance.next) = (next.status, None);
+        match next.status {
+            Status::Provisioning => {
+                instance.next =
+                    Some(Next { at: later(next.at, timing.provisioning), status: Status::Running });
+                let id = instance.id.clone();
+                self.attach_all(&id);
+            }
+            Status::Running => instance.ip = instance.ip.take().or(ip),
+            Status::Offline => self.effects.push(Effect::Disconnect(instance.id.clone())),
+            Status::Discontinued => self.bury(index, next.at),
+            _ => {}
+        }
+    }
+
+    /// Ends a machine for good: its bill, its address, its place in the stock.
+    pub(super) fn bury(&mut self, index: usize, now: Timestamp) {
+        let instance = &mut self.instances[index];
+        (instance.status, instance.next, instance.ip) = (Status::Discontinued, None, None);
+        self.effects.push(Effect::Disconnect(instance.id.clone()));
+        self.account.close(&instance.id, now);
+        self.stock.put_back(&instance.location, &instance.kind);
+        let id = instance.id.clone();
+        self.release_volumes(&id, now);
+    }
+
+    /// Takes a spot machine away, as the cloud does when somebody pays the full price for it.
+    pub(super) fn evict(&mut self, index: usize, now: Timestamp) {
+        let instance = &self.instances[index];
+        let (fate, disk) = (instance.on_spot_discontinue, instance.os_volume.clone());
+        if fate != Fate::KeepDetached {
+            self.doom_volume(&disk, fate == Fate::DeletePermanently);
+        }
+        self.bury(index, now);
+    }
+
+    /// Returns an address that no living machine has; those of gone ones come back.
+    fn free_address(&self) -> String {
+        let taken = |ip: &String| self.instances.iter().any(|instance| instance.ip.as_ref() == Some(ip));
+        let all = (0..=255u8).flat_map(|high| (2..=254u8).map(move |low| format!("127.77.{high}.{low}")));
+        all.into_iter().find(|ip| !taken(ip)).unwrap_or_else(|| "127.77.255.255".to_owned())
+    }
+}
+
+/// The refusal for an id that never was; clients match its text.
+pub fn unknown() -> Refusal {
+    Refusal::invalid("Invalid instance id")
+}

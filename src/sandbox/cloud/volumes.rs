@@ -1,0 +1,428 @@
+//! Disks: attached, detached (and billed), in the trash, gone.
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::billing::{Kind, units};
+use super::catalogue::{is_location, monthly_price, volume_price, written};
+use super::instances::Status;
+use super::reply::{Answer, OneOrMany, Refusal, bare_id, body};
+use super::tags::{self, NewTag, Tag};
+use super::{Cloud, Effect};
+use crate::sandbox::clock::later;
+use crate::sandbox::random;
+use crate::sandbox::wire::{Call, Reply};
+
+/// How long a deleted volume can be restored.
+const TRASH: SignedDuration = SignedDuration::from_hours(96);
+
+/// The largest volume in GB.
+const LARGEST: u64 = 10_240;
+
+/// A disk, also after its end.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Volume {
+    /// Its id.
+    pub id: String,
+    pub(super) name: String,
+    pub(super) size: u64,
+    pub(super) location: String,
+    pub(super) tags: Vec<Tag>,
+    pub(super) created: Timestamp,
+    pub(super) status: VolumeStatus,
+    /// The image it was made from; `None` for a data volume.
+    pub(super) os_image: Option<String>,
+    /// The instance it belongs to.
+    pub(super) holder: Option<String>,
+    /// The public keys that may log in to a machine with this disk.
+    pub(super) keys: Vec<String>,
+    /// It goes when its machine goes; `true` inside means for good.
+    pub(super) doomed: Option<bool>,
+    /// When a deletion under way is done.
+    pub(super) leaving: Option<Timestamp>,
+    pub(super) deleted: Option<Timestamp>,
+    pub(super) purged: bool,
+}
+
+/// What the API says of a disk's life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum VolumeStatus {
+    Ordered,
+    Attaching,
+    Attached,
+    Detached,
+    Deleting,
+    Deleted,
+}
+
+impl Volume {
+    /// Returns a data volume that has just been ordered.
+    pub fn new(name: String, size: u64, location: &str, tags: Vec<Tag>, now: Timestamp) -> Self {
+        Self {
+            id: random::uuid(),
+            name,
+            size,
+            location: location.to_owned(),
+            tags,
+            created: now,
+            status: VolumeStatus::Ordered,
+            os_image: None,
+            holder: None,
+            keys: Vec::new(),
+            doomed: None,
+            leaving: None,
+            deleted: None,
+            purged: false,
+        }
+    }
+
+    /// Returns when the cloud will next do something with it by itself.
+    pub fn next_due(&self) -> Option<Timestamp> {
+        let purge = self.deleted.filter(|_| !self.purged).map(|deleted| deleted + TRASH);
+        self.leaving.or(purge)
+    }
+
+    fn json(&self, cloud: &Cloud) -> Value {
+        let holder = cloud.instances.iter().find(|instance| Some(&instance.id) == self.holder.as_ref());
+        let target = holder.map(|_| if self.os_image.is_some() { "vda" } else { "vdb" });
+        let instances: Vec<Value> = holder
+            .iter()
+            .map(|one| {
+                json!({"id": one.id, "hostname": one.hostname, "ip": one.ip, "instance_type": one.kind,
+                       "status": one.status, "os_volume_id": one.os_volume, "auto_rental_extension": null})
+            })
+            .collect();
+        json!({
+            "id": self.id, "name": self.name, "status": self.status, "size": self.size, "type": "NVMe",
+            "location": self.location, "created_at": written(self.created),
+            "is_os_volume": self.os_image.is_some(), "target": target, "instance_id": self.holder,
+            "instances": instances, "ssh_key_ids": holder.map(|one| one.key_ids.clone()).unwrap_or_default(),
+            "pseudo_path": "", "create_directory_command": "", "mount_command": "",
+            "filesystem_to_fstab_command": "", "contract": "PAY_AS_YOU_GO",
+            "base_hourly_cost": units(volume_price(self.size)), "monthly_price": monthly_price(self.size),
+            "currency": "usd", "long_term": null, "tags": self.tags,
+        })
+    }
+
+    fn trash_json(&self, cloud: &Cloud) -> Value {
+        let mut value = self.json(cloud);
+        value["deleted_at"] = json!(self.deleted.map(written));
+        value["is_permanently_deleted"] = json!(self.purged);
+        value
+    }
+}
+
+/// The body of `POST /volumes`.
+#[derive(Deserialize)]
+struct NewVolume {
+    r#type: String,
+    name: String,
+    size: u64,
+    location_code: Option<String>,
+    instance_id: Option<String>,
+    tags: Option<Vec<NewTag>>,
+}
+
+/// The body of `PUT /volumes`.
+#[derive(Deserialize)]
+struct Asked {
+    action: String,
+    id: OneOrMany,
+    instance_id: Option<String>,
+    name: Option<String>,
+    size: Option<u64>,
+    is_permanent: Option<bool>,
+    location_code: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+struct Removal {
+    is_permanent: Option<bool>,
+}
+
+impl Cloud {
+    /// `GET /volumes`: those that are not deleted.
+    pub(super) fn list_volumes(&self, call: &Call) -> Answer {
+        let listed = self.volumes.iter().filter(|volume| volume.deleted.is_none());
+        let listed =
+            listed.filter(|volume| call.query("status").is_none_or(|word| json!(volume.status) == word));
+        Ok(Reply::json(200, &listed.map(|volume| volume.json(self)).collect()))
+    }
+
+    /// `GET /volumes/trash`: those that can still be restored.
+    pub(super) fn list_trash(&self) -> Answer {
+        let listed = self.volumes.iter().filter(|volume| volume.deleted.is_some() && !volume.purged);
+        Ok(Reply::json(200, &listed.map(|volume| volume.trash_json(self)).collect()))
+    }
+
+    /// `GET /volumes/{id}`; a deleted one still answers.
+    pub(super) fn show_volume(&self, id: &str) -> Answer {
+        Ok(Reply::json(200, &self.volume(id)?.json(self)))
+    }
+
+    /// `POST /volumes`.
+    pub(super) fn create_volume(&mut self, call: &Call, now: Timestamp) -> Answer {
+        let asked: NewVolume = body(call)?;
+        check_type(&asked.r#type)?;
+        check_size(asked.size)?;
+        let location = asked.location_code.unwrap_or_else(|| "FIN-03".to_owned());
+        if !is_location(&location) {
+            return Err(Refusal::invalid("Invalid location code"));
+        }
+        if !self.account.covers(volume_price(asked.size)) {
+            return Err(Refusal::funds());
+        }
+        let mut volume = Volume::new(asked.name, asked.size, &location, tags::checked(asked.tags)?, now);
+        volume.status = VolumeStatus::Detached;
+        if let Some(instance) = asked.instance_id {
+            self.holder_offline(&instance, &location)?;
+            (volume.holder, volume.status) = (Some(instance), VolumeStatus::Attached);
+        }
+        let id = volume.id.clone();
+        self.add_volume(volume, now);
+        Ok(bare_id(202, &id))
+    }
+
+    /// `DELETE /volumes/{id}`, with the flag in the query or in the body.
+    pub(super) fn remove_volume(&mut self, call: &Call, id: &str, now: Timestamp) -> Answer {
+        let removal: Removal = if call.body.is_empty() { Removal::default() } else { body(call)? };
+        let permanently = removal.is_permanent.unwrap_or(call.query("is_permanent") == Some("true"));
+        self.delete_volume(id, permanently, now)?;
+        Ok(Reply::empty(202))
+    }
+
+    /// `PUT /volumes`: nothing is done unless all of it can be done.
+    pub(super) fn act_on_volumes(&mut self, call: &Call, now: Timestamp) -> Answer {
+        let asked: Asked = body(call)?;
+        let ids: Vec<String> = match asked.id {
+            OneOrMany::One(ref id) => vec![id.clone()],
+            OneOrMany::Many(ref ids) => ids.clone(),
+        };
+        if ids.is_empty() {
+            return Err(Refusal::invalid("id should not be empty"));
+        }
+        for id in &ids {
+            self.volume(id)?;
+        }
+        let mut clones = Vec::new();
+        for id in &ids {
+            match asked.action.as_str() {
+                "attach" => self.attach(id, asked.instance_id.as_deref().unwrap_or_default())?,
+                "detach" => self.detach(id)?,
+                "delete" => self.delete_volume(id, asked.is_permanent.unwrap_or(false), now)?,
+                "rename" => self.rename(id, asked.name.as_deref())?,
+                "resize" => self.resize(id, asked.size, now)?,
+                "restore" => self.restore(id, now)?,
+                "clone" => clones.push(self.clone_volume(id, &asked, now)?),
+                other => return Err(Refusal::invalid(format!("Invalid action: {other}"))),
+            }
+        }
+        Ok(if clones.is_empty() { Reply::empty(202) } else { Reply::json(202, &json!(clones)) })
+    }
+
+    /// Takes a volume into the books.
+    pub(super) fn add_volume(&mut self, volume: Volume, now: Timestamp) {
+        self.account.open(Kind::Volume, &volume.id, &volume.name, volume_price(volume.size), now);
+        self.volumes.push(volume);
+    }
+
+    /// Refuses unless the volume is detached and in this location.
+    pub(super) fn attachable(&self, id: &str, location: &str) -> Result<(), Refusal> {
+        let volume = self.volume(id)?;
+        if volume.status != VolumeStatus::Detached {
+            return Err(Refusal::invalid("Volume is not detached"));
+        }
+        if volume.location != location {
+            return Err(Refusal::invalid("Volume and instance must be in the same location"));
+        }
+        Ok(())
+    }
+
+    /// Marks the volumes of a machine that is being built as attached.
+    pub(super) fn attach_all(&mut self, instance: &str) {
+        for volume in self.volumes.iter_mut().filter(|volume| volume.holder.as_deref() == Some(instance)) {
+            volume.status = VolumeStatus::Attached;
+        }
+    }
+
+    /// Decides that a volume goes once its machine is gone.
+    pub(super) fn doom_volume(&mut self, id: &str, permanently: bool) {
+        for volume in self.volumes.iter_mut().filter(|volume| volume.id == id) {
+            volume.doomed = Some(permanently);
+        }
+    }
+
+    /// Lets go of a gone machine's volumes: the doomed ones leave, the others are detached and bill on.
+    pub(super) fn release_volumes(&mut self, instance: &str, now: Timestamp) {
+        let leaving = later(now, self.timing.deleting_volume);
+        for volume in self.volumes.iter_mut().filter(|volume| volume.holder.as_deref() == Some(instance)) {
+            volume.holder = None;
+            match volume.doomed {
+                Some(_) => (volume.status, volume.leaving) = (VolumeStatus::Deleting, Some(leaving)),
+                None => volume.status = VolumeStatus::Detached,
+            }
+        }
+    }
+
+    /// Does what is due with a volume: ends a deletion, or empties the trash.
+    pub(super) fn turn_volume(&mut self, index: usize, at: Timestamp) {
+        let volume = &self.volumes[index];
+        if volume.leaving.is_some() {
+            let permanently = volume.doomed == Some(true);
+            self.trash(index, permanently, at);
+        } else {
+            self.purge(index);
+        }
+    }
+
+    /// Puts a volume into the trash, where it does not bill, or past it.
+    pub(super) fn trash(&mut self, index: usize, permanently: bool, now: Timestamp) {
+        let volume = &mut self.volumes[index];
+        (volume.status, volume.holder, volume.leaving) = (VolumeStatus::Deleted, None, None);
+        volume.deleted = Some(now);
+        volume.doomed = None;
+        self.account.close(&volume.id, now);
+        if permanently {
+            self.purge(index);
+        }
+    }
+
+    fn purge(&mut self, index: usize) {
+        let volume = &mut self.volumes[index];
+        volume.purged = true;
+        self.effects.push(Effect::DestroyDisk(volume.id.clone()));
+    }
+
+    fn delete_volume(&mut self, id: &str, permanently: bool, now: Timestamp) -> Result<(), Refusal> {
+        let index = self.volume_index(id)?;
+        let volume = &self.volumes[index];
+        if volume.deleted.is_some() {
+            return match (permanently, volume.purged) {
+                (true, false) => {
+                    self.purge(index);
+                    Ok(())
+                }
+                _ => Err(Refusal::forbidden("Volume is already deleted")),
+            };
+        }
+        if let Some(holder) = volume.holder.clone() {
+            if volume.os_image.is_some() {
+                return Err(Refusal::forbidden("Can't delete the OS volume of an instance"));
+            }
+            self.require_offline(&holder)?;
+        }
+        self.trash(index, permanently, now);
+        Ok(())
+    }
+
+    fn attach(&mut self, id: &str, instance: &str) -> Result<(), Refusal> {
+        let location = self.volume(id)?.location.clone();
+        self.attachable(id, &location)?;
+        self.holder_offline(instance, &location)?;
+        let index = self.volume_index(id)?;
+        let volume = &mut self.volumes[index];
+        (volume.holder, volume.status) = (Some(instance.to_owned()), VolumeStatus::Attached);
+        Ok(())
+    }
+
+    fn detach(&mut self, id: &str) -> Result<(), Refusal> {
+        let index = self.volume_index(id)?;
+        let holder = self.volumes[index].holder.clone();
+        let holder = holder.ok_or_else(|| Refusal::forbidden("Volume is not attached"))?;
+        if self.volumes[index].os_image.is_some() {
+            return Err(Refusal::forbidden("Can't detach the OS volume of an instance"));
+        }
+        self.require_offline(&holder)?;
+        let volume = &mut self.volumes[index];
+        (volume.holder, volume.status) = (None, VolumeStatus::Detached);
+        Ok(())
+    }
+
+    fn rename(&mut self, id: &str, name: Option<&str>) -> Result<(), Refusal> {
+        let name = name
+            .filter(|name| !name.is_empty())
+            .ok_or_else(|| Refusal::invalid("name should not be empty"))?;
+        let index = self.volume_index(id)?;
+        name.clone_into(&mut self.volumes[index].name);
+        Ok(())
+    }
+
+    fn resize(&mut self, id: &str, size: Option<u64>, now: Timestamp) -> Result<(), Refusal> {
+        let index = self.volume_index(id)?;
+        let volume = &mut self.volumes[index];
+        let size = size.filter(|size| *size > volume.size);
+        let size = size.ok_or_else(|| Refusal::invalid("size must be larger than the current size"))?;
+        check_size(size)?;
+        if volume.deleted.is_some() {
+            return Err(Refusal::forbidden("Volume is deleted"));
+        }
+        volume.size = size;
+        self.account.close(&volume.id, now);
+        self.account.open(Kind::Volume, &volume.id, &volume.name, volume_price(size), now);
+        Ok(())
+    }
+
+    /// Takes a volume out of the trash; the time in it is charged after all.
+    fn restore(&mut self, id: &str, now: Timestamp) -> Result<(), Refusal> {
+        let index = self.volume_index(id)?;
+        let volume = &mut self.volumes[index];
+        let Some(deleted) = volume.deleted.filter(|_| !volume.purged) else {
+            return Err(Refusal::forbidden("Volume is not in the trash"));
+        };
+        (volume.deleted, volume.status) = (None, VolumeStatus::Detached);
+        let price = volume_price(volume.size);
+        self.account.open(Kind::Volume, &volume.id, &volume.name, price, now);
+        self.account.surcharge(&volume.id, price, now.duration_since(deleted));
+        Ok(())
+    }
+
+    fn clone_volume(&mut self, id: &str, asked: &Asked, now: Timestamp) -> Result<String, Refusal> {
+        let source = self.volume(id)?.clone();
+        if source.deleted.is_some() {
+            return Err(Refusal::forbidden("Volume is deleted"));
+        }
+        let name = asked.name.clone().unwrap_or_else(|| format!("{}-clone", source.name));
+        let location = asked.location_code.as_deref().unwrap_or(&source.location);
+        let mut copy = Volume::new(name, source.size, location, Vec::new(), now);
+        (copy.os_image, copy.keys, copy.status) = (source.os_image, source.keys, VolumeStatus::Detached);
+        self.effects.push(Effect::CopyDisk { from: source.id, to: copy.id.clone() });
+        let id = copy.id.clone();
+        self.add_volume(copy, now);
+        Ok(id)
+    }
+
+    fn holder_offline(&self, instance: &str, location: &str) -> Result<(), Refusal> {
+        let holder = self.instances.iter().find(|one| one.id == instance);
+        let holder = holder.ok_or_else(|| Refusal::invalid("Invalid instance id"))?;
+        if holder.location != location {
+            return Err(Refusal::invalid("Volume and instance must be in the same location"));
+        }
+        self.require_offline(instance)
+    }
+
+    fn require_offline(&self, instance: &str) -> Result<(), Refusal> {
+        let offline = self.instances.iter().any(|one| one.id == instance && one.status == Status::Offline);
+        if offline { Ok(()) } else { Err(Refusal::forbidden("Instance must be shut down first")) }
+    }
+
+    fn volume(&self, id: &str) -> Result<&Volume, Refusal> {
+        Ok(&self.volumes[self.volume_index(id)?])
+    }
+
+    pub(super) fn volume_index(&self, id: &str) -> Result<usize, Refusal> {
+        let index = self.volumes.iter().position(|volume| volume.id == id);
+        index.ok_or_else(|| Refusal::not_found("Volume not found"))
+    }
+}
+
+/// Refuses a size that is no size.
+pub fn check_size(size: u64) -> Result<(), Refusal> {
+    if (1..=LARGEST).contains(&size) { Ok(()) } else { Err(Refusal::invalid("Invalid volume size")) }
+}
+
+/// Refuses a type that is not sold here.
+pub fn check_type(kind: &str) -> Result<(), Refusal> {
+    if kind == "NVMe" { Ok(()) } else { Err(Refusal::invalid("Invalid volume type")) }
+}

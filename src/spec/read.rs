@@ -1,0 +1,538 @@
+//! From the tree to a `Spec`: which keys there are, what kind of value each takes, and what must not be
+//! missing. Every mistake is noted and reading goes on.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use super::check::{self, Checked, Fault, escaped};
+use super::tree::{Entry, Node, Place, Table, Value};
+use super::{
+    Artifact, Compress, Diagnostic, Instance, OS_VOLUME_GB, OS_VOLUME_LIMITS_GB, Origin, Override, Repo,
+    Spec, State, StorePath, Wanted, nearest,
+};
+
+/// The keys of one table.
+struct Keys {
+    /// How messages name the table; empty for the file itself.
+    table: &'static str,
+    /// What is read.
+    known: &'static [&'static str],
+    /// What the format has a place for and this version doesn't read.
+    later: &'static [&'static str],
+}
+
+const ROOT: Keys = Keys {
+    table: "",
+    known: &["name", "state", "store", "disposable", "instance", "repo", "artifacts"],
+    later: &["limits", "setup", "notebook"],
+};
+const INSTANCE: Keys = Keys {
+    table: "instance",
+    known: &["type", "location", "image", "ssh_key", "os_volume"],
+    later: &["market"],
+};
+const OS_VOLUME: Keys = Keys { table: "instance.os_volume", known: &["size_gb"], later: &["on_absent"] };
+const REPO: Keys = Keys { table: "repo", known: &["url", "branch", "path"], later: &["on_absent"] };
+const ARTIFACT: Keys = Keys { table: "artifacts.NAME", known: &["path", "version", "compress"], later: &[] };
+
+/// Reads one tree and notes what is wrong with it.
+pub(super) struct Reader<'a> {
+    text: &'a str,
+    overrides: &'a [Override],
+    /// Whether the whole file could be read, so that what isn't in the tree really is missing.
+    whole: bool,
+    mistakes: &'a mut Vec<Diagnostic>,
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(
+        text: &'a str,
+        overrides: &'a [Override],
+        whole: bool,
+        mistakes: &'a mut Vec<Diagnostic>,
+    ) -> Self {
+        Self { text, overrides, whole, mistakes }
+    }
+
+    /// Returns the spec unless something it can't do without is missing or wrong; whether anything else
+    /// was wrong is told by the mistakes alone.
+    pub(super) fn spec(mut self, mut root: Table) -> Option<Spec> {
+        let top = Place { origin: Origin::File, span: 0..0 };
+        let name =
+            self.required(&mut root, "name", &top, "write `name = \"lesson3\"`, the session's own name");
+        let name = name.and_then(|entry| self.checked("name", &entry.node, check::name));
+        let state = match root.remove("state") {
+            Some(entry) => {
+                self.choice("state", &entry.node, &[("running", State::Running), ("absent", State::Absent)])
+            }
+            None => Some(State::Running),
+        };
+        let wants_store = root.get("artifacts").and_then(first_of).filter(|_| !root.contains_key("store"));
+        if let Some(place) = wants_store {
+            self.missing(
+                &place,
+                "artifacts need a store",
+                "kept where?",
+                "write `store = \"dropbox:/…\"` above the first section",
+            );
+        }
+        let store = root.remove("store").and_then(|entry| self.store(&entry.node));
+        let disposable = root.remove("disposable");
+        let disposable = disposable.map_or(Some(Vec::new()), |entry| self.globs(&entry.node));
+        let instance = self
+            .section(&mut root, "instance", "`type`, `image` and `ssh_key`")
+            .and_then(|(at, table)| self.instance(&at, table));
+        let repo = self.section(&mut root, "repo", "`url`").and_then(|(at, table)| self.repo(&at, table));
+        let artifacts = root.remove("artifacts");
+        let artifacts = artifacts.map_or(Some(BTreeMap::new()), |entry| self.artifacts(entry.node));
+        self.leftovers(&ROOT, "", root);
+        Some(Spec {
+            name: name?,
+            state: state?,
+            store,
+            disposable: disposable?,
+            instance: instance?,
+            repo: repo?,
+            artifacts: artifacts?,
+        })
+    }
+
+    fn instance(&mut self, at: &Place, mut table: Table) -> Option<Instance> {
+        let types = self.required(
+            &mut table,
+            "instance.type",
+            at,
+            "write `type = \"1V100.6V\"`, or a list in order of preference",
+        );
+        let types = types.and_then(|entry| self.words("instance.type", &entry.node));
+        let locations = table.remove("location");
+        let locations =
+            locations.map_or(Some(Vec::new()), |entry| self.words("instance.location", &entry.node));
+        let image = self.required(
+            &mut table,
+            "instance.image",
+            at,
+            "write `image = \"ubuntu-24.04-cuda-13.0-open-docker\"`",
+        );
+        let image = image.and_then(|entry| self.checked("instance.image", &entry.node, check::word));
+        let ssh_key =
+            self.required(&mut table, "instance.ssh_key", at, "write `ssh_key = \"~/.ssh/id_ed25519.pub\"`");
+        let ssh_key = ssh_key.and_then(|entry| self.checked("instance.ssh_key", &entry.node, check::ssh_key));
+        let os_volume_gb = match table.remove("os_volume") {
+            Some(entry) => self.os_volume(entry.node),
+            None => Some(OS_VOLUME_GB),
+        };
+        self.leftovers(&INSTANCE, "instance", table);
+        Some(Instance {
+            types: types?,
+            locations: locations?,
+            image: image?,
+            ssh_key: ssh_key?,
+            os_volume_gb: os_volume_gb?,
+        })
+    }
+
+    fn os_volume(&mut self, node: Node) -> Option<u32> {
+        let key = "instance.os_volume";
+        let Value::Table(mut table) = node.value else {
+            let hint = match node.value {
+                Value::Integer(Some(size)) => format!("write `os_volume = {{ size_gb = {size} }}`"),
+                _ => format!("write `os_volume = {{ size_gb = {OS_VOLUME_GB} }}`"),
+            };
+            return self.wrong_type(key, &node, "a table", hint);
+        };
+        let size = match table.remove("size_gb") {
+            Some(entry) => self.size(&entry.node),
+            None => Some(OS_VOLUME_GB),
+        };
+        self.leftovers(&OS_VOLUME, key, table);
+        size
+    }
+
+    fn size(&mut self, node: &Node) -> Option<u32> {
+        let key = "instance.os_volume.size_gb";
+        let (least, most) = (OS_VOLUME_LIMITS_GB.start(), OS_VOLUME_LIMITS_GB.end());
+        let Value::Integer(size) = node.value else {
+            let hint = format!("write a number of GB without quotes, such as `size_gb = {OS_VOLUME_GB}`");
+            return self.wrong_type(key, node, "a whole number", hint);
+        };
+        let size =
+            size.and_then(|size| u32::try_from(size).ok()).filter(|size| OS_VOLUME_LIMITS_GB.contains(size));
+        if size.is_none() {
+            self.note(
+                &node.place,
+                format!("`{key}` is out of range"),
+                format!("expected {least} to {most}"),
+                format!("write a number of GB, such as `size_gb = {OS_VOLUME_GB}`"),
+            );
+        }
+        size
+    }
+
+    fn repo(&mut self, at: &Place, mut table: Table) -> Option<Repo> {
+        let written =
+            self.required(&mut table, "repo.url", at, "write `url = \"git@github.com:me/lesson3.git\"`");
+        let url = written.as_ref().and_then(|entry| self.checked("repo.url", &entry.node, check::url));
+        let branch = match table.remove("branch") {
+            Some(entry) => self.checked("repo.branch", &entry.node, check::branch),
+            None => Some("main".to_owned()),
+        };
+        let path = match (table.remove("path"), &url, &written) {
+            (Some(entry), _, _) => self.checked("repo.path", &entry.node, check::checkout),
+            (None, Some(url), Some(written)) => self.default_path(url, &written.node),
+            (None, _, _) => None,
+        };
+        self.leftovers(&REPO, "repo", table);
+        Some(Repo { url: url?, branch: branch?, path: path? })
+    }
+
+    fn default_path(&mut self, url: &str, node: &Node) -> Option<String> {
+        let folder = check::folder_of(url);
+        if check::checkout(folder).is_ok() {
+            return Some(folder.to_owned());
+        }
+        let hint = "write `path = \"…\"`, a folder under the login user's home";
+        self.note(&node.place, "`repo.path` is missing", "its last part makes no good folder name", hint);
+        None
+    }
+
+    fn artifacts(&mut self, node: Node) -> Option<BTreeMap<String, Artifact>> {
+        let Value::Table(table) = node.value else {
+            return self.wrong_type(
+                "artifacts",
+                &node,
+                "tables",
+                "write `[artifacts.model]`, and `path = \"export.pkl\"` below it",
+            );
+        };
+        let mut artifacts = BTreeMap::new();
+        let mut taken: Vec<(String, String, String)> = Vec::new();
+        let mut sound = true;
+        for (name, entry) in in_written_order(table) {
+            let key = format!("artifacts.{}", escaped(&name));
+            if let Err(fault) = check::artifact_name(&name) {
+                self.fault(&format!("{key}`"), &entry.key, &name, fault);
+                sound = false;
+            }
+            match self.artifact(&name, &key, entry, &mut taken) {
+                Some(artifact) => {
+                    artifacts.insert(name, artifact);
+                }
+                None => sound = false,
+            }
+        }
+        sound.then_some(artifacts)
+    }
+
+    fn artifact(
+        &mut self,
+        name: &str,
+        key: &str,
+        entry: Entry,
+        taken: &mut Vec<(String, String, String)>,
+    ) -> Option<Artifact> {
+        let Value::Table(mut table) = entry.node.value else {
+            let hint = if ARTIFACT.known.contains(&name) {
+                format!("give the artifact a name: `[artifacts.model]`, and `{name} = …` below it")
+            } else {
+                format!("write `[{key}]`, and `path = \"export.pkl\"` below it")
+            };
+            return self.wrong_type(key, &entry.node, "a table", hint);
+        };
+        let path_key = format!("{key}.path");
+        let hint = "write `path = \"export.pkl\"`, a file of the checkout";
+        let written = self.required(&mut table, &path_key, &entry.key, hint);
+        let path = written.as_ref().and_then(|path| self.checked(&path_key, &path.node, check::artifact));
+        if let (Some(path), Some(written)) = (&path, &written) {
+            self.own_file(name, &path_key, path, &written.node.place, taken);
+        }
+        let version = match table.remove("version") {
+            Some(entry) => self.checked_as(&format!("{key}.version"), &entry.node, check::version),
+            None => Some(Wanted::Latest),
+        };
+        let packings = [("none", Compress::None), ("gzip", Compress::Gzip)];
+        let compress = match table.remove("compress") {
+            Some(entry) => self.choice(&format!("{key}.compress"), &entry.node, &packings),
+            None => Some(Compress::None),
+        };
+        self.leftovers(&ARTIFACT, key, table);
+        Some(Artifact { path: path?, version: version?, compress: compress? })
+    }
+
+    /// Stored versions are named after the file alone, `.gz` behind it when packed, and the store folds
+    /// case: two artifacts that would share those names are refused.
+    fn own_file(
+        &mut self,
+        name: &str,
+        key: &str,
+        path: &str,
+        place: &Place,
+        taken: &mut Vec<(String, String, String)>,
+    ) {
+        let file = path.rsplit('/').next().unwrap_or(path).to_lowercase();
+        let stem = file.strip_suffix(".gz").unwrap_or(&file).to_owned();
+        let other = taken
+            .iter()
+            .find(|(_, _, known)| *known == stem)
+            .map(|(name, path, _)| (escaped(name), path.as_str()));
+        if let Some((other, known)) = other {
+            let (message, label, hint) = if known == path {
+                (
+                    format!("`{key}` is also the path of `artifacts.{other}`"),
+                    "the second one",
+                    "keep one of them: a file is one artifact".to_owned(),
+                )
+            } else {
+                (
+                    format!("`{key}` has the file name of `artifacts.{other}`"),
+                    "stored under the same name",
+                    "give one of the files another name: versions are stored by file name, whatever its case or `.gz`".to_owned(),
+                )
+            };
+            self.note(place, message, label, hint);
+        }
+        taken.push((name.to_owned(), path.to_owned(), stem));
+    }
+
+    fn store(&mut self, node: &Node) -> Option<StorePath> {
+        self.checked_as("store", node, check::store)
+    }
+
+    fn globs(&mut self, node: &Node) -> Option<Vec<String>> {
+        let Value::List(items) = &node.value else {
+            return self.wrong_type("disposable", node, "a list", "write `disposable = [\"data/raw/**\"]`");
+        };
+        let globs: Vec<_> = items.iter().map(|item| self.checked("disposable", item, check::glob)).collect();
+        globs.into_iter().collect()
+    }
+
+    /// One word or a list of them, none twice.
+    fn words(&mut self, key: &str, node: &Node) -> Option<Vec<String>> {
+        let last = last_of(key);
+        let items = match &node.value {
+            Value::String(_) => std::slice::from_ref(node),
+            Value::List(items) => items,
+            _ => {
+                return self.wrong_type(
+                    key,
+                    node,
+                    "a string or a list of strings",
+                    format!("write `{last} = \"…\"` or `{last} = [\"…\", \"…\"]`"),
+                );
+            }
+        };
+        if items.is_empty() {
+            let hint = match last {
+                "location" => "name one, or leave `location` out for any".to_owned(),
+                _ => format!("name at least one: `{last} = \"…\"`"),
+            };
+            self.note(&node.place, format!("`{key}` is an empty list"), "expected at least one name", hint);
+            return None;
+        }
+        let mut words: Vec<String> = Vec::new();
+        let mut sound = true;
+        for item in items {
+            match self.checked(key, item, check::word) {
+                Some(word) if words.contains(&word) => {
+                    self.note(
+                        &item.place,
+                        format!("`{key}` names `{}` twice", escaped(&word)),
+                        "the second one",
+                        "leave it out: the first one sets its rank",
+                    );
+                    sound = false;
+                }
+                Some(word) => words.push(word),
+                None => sound = false,
+            }
+        }
+        sound.then_some(words)
+    }
+
+    fn choice<T: Copy>(&mut self, key: &str, node: &Node, choices: &[(&str, T)]) -> Option<T> {
+        let listed = choices.iter().map(|(word, _)| format!("`\"{word}\"`")).collect::<Vec<_>>().join(" or ");
+        let Value::String(text) = &node.value else {
+            return self.wrong_type(key, node, "a string", format!("write {listed}"));
+        };
+        if let Some((_, value)) = choices.iter().find(|(word, _)| word == text) {
+            return Some(*value);
+        }
+        let hint = match nearest(text, choices.iter().map(|(word, _)| *word)) {
+            Some(word) => format!("did you mean `\"{word}\"`?"),
+            None => format!("write {listed}"),
+        };
+        self.note(
+            &node.place,
+            format!("`{key}` cannot be `\"{}\"`", escaped(text)),
+            format!("expected {listed}"),
+            hint,
+        );
+        None
+    }
+
+    fn checked(&mut self, key: &str, node: &Node, check: fn(&str) -> Checked) -> Option<String> {
+        self.checked_as(key, node, |text| check(text).map(|()| text.to_owned()))
+    }
+
+    fn checked_as<T>(&mut self, key: &str, node: &Node, check: impl Fn(&str) -> Checked<T>) -> Option<T> {
+        let Value::String(text) = &node.value else {
+            let last = last_of(key);
+            let hint = match key {
+                "disposable" => "write every glob in quotes: `disposable = [\"data/raw/**\"]`".to_owned(),
+                _ => format!("write it in quotes: `{last} = \"…\"`"),
+            };
+            return self.wrong_type(key, node, "a string", hint);
+        };
+        check(text).map_err(|fault| self.fault(&format!("{key}`"), &node.place, text, fault)).ok()
+    }
+
+    fn section(&mut self, root: &mut Table, key: &str, holds: &str) -> Option<(Place, Table)> {
+        let end = self.text.trim_end().len();
+        let bottom = Place { origin: Origin::File, span: end..end };
+        let Some(entry) = root.remove(key) else {
+            self.missing(
+                &bottom,
+                &format!("the section `[{key}]` is missing"),
+                "expected it by here",
+                &format!("write `[{key}]`, and below it {holds}"),
+            );
+            return None;
+        };
+        match entry.node.value {
+            Value::Table(table) => Some((entry.node.place, table)),
+            _ => {
+                self.wrong_type(key, &entry.node, "a table", format!("write `[{key}]`, and below it {holds}"))
+            }
+        }
+    }
+
+    fn required(&mut self, table: &mut Table, full: &str, at: &Place, hint: &str) -> Option<Entry> {
+        let key = last_of(full);
+        let entry = table.remove(key);
+        if entry.is_none() {
+            self.missing(at, &format!("`{full}` is missing"), &format!("`{key}` belongs here"), hint);
+        }
+        entry
+    }
+
+    /// Notes what is missing, unless it may stand where the file couldn't be read.
+    fn missing(&mut self, place: &Place, message: &str, label: &str, hint: &str) {
+        if self.whole {
+            self.note(place, message, label, hint);
+        }
+    }
+
+    fn leftovers(&mut self, keys: &Keys, prefix: &str, table: Table) {
+        for (key, entry) in in_written_order(table) {
+            let shown = escaped(&key);
+            let full = if prefix.is_empty() { shown.clone() } else { format!("{prefix}.{shown}") };
+            if keys.later.contains(&key.as_str()) {
+                let hint = format!("leave `{full}` out: this version of dacapo would not obey it");
+                self.note(&entry.key, format!("`{full}` is not supported yet"), "not supported yet", hint);
+                continue;
+            }
+            let label = match keys.table {
+                "" => "not a key of a spec".to_owned(),
+                _ => format!("not a key of `{prefix}`"),
+            };
+            self.note(&entry.key, format!("unknown key `{full}`"), label, unknown(keys, &key));
+        }
+    }
+
+    fn wrong_type<T>(
+        &mut self,
+        key: &str,
+        node: &Node,
+        expected: &str,
+        hint: impl Into<String>,
+    ) -> Option<T> {
+        let found = node.value.kind();
+        self.note(
+            &node.place,
+            format!("`{key}` must be {expected}, not {found}"),
+            format!("this is {found}"),
+            hint,
+        );
+        None
+    }
+
+    /// Notes a fault of `text`, which was written at `place`; `key` comes with its closing backtick.
+    fn fault(&mut self, key: &str, place: &Place, text: &str, fault: Fault) {
+        let place = self.narrowed(place, text, &fault.at);
+        self.note(&place, format!("`{key} {}", fault.says), fault.label, fault.hint);
+    }
+
+    /// Finds the bytes of the source that `at` of the text stands for, where no escapes lie between.
+    fn narrowed(&self, place: &Place, text: &str, at: &Range<usize>) -> Place {
+        let source = match place.origin {
+            Origin::File => self.text,
+            Origin::Override(index) => self.overrides[index].text(),
+        };
+        let written = source.get(place.span.clone()).unwrap_or_default();
+        let quote = written.find(text).filter(|quote| written.len() == text.len() + 2 * quote);
+        match quote {
+            Some(quote) if !at.is_empty() => {
+                let start = place.span.start + quote;
+                Place { origin: place.origin, span: start + at.start..start + at.end }
+            }
+            _ => place.clone(),
+        }
+    }
+
+    fn note(
+        &mut self,
+        place: &Place,
+        message: impl Into<String>,
+        label: impl Into<String>,
+        hint: impl Into<String>,
+    ) {
+        self.mistakes.push(place.diagnostic(message, label, hint));
+    }
+}
+
+/// What to say of a key that its table doesn't have.
+fn unknown(keys: &Keys, key: &str) -> String {
+    if secret(key) {
+        return "leave it out: credentials come from the environment, never from this file".to_owned();
+    }
+    if let Some(near) = nearest(key, keys.known.iter().copied()) {
+        return format!("did you mean `{near}`?");
+    }
+    let elsewhere = [&ROOT, &INSTANCE, &REPO, &ARTIFACT].into_iter().find(|other| other.known.contains(&key));
+    match elsewhere {
+        Some(Keys { table: "", .. }) => format!("write `{key}` above the first section"),
+        Some(other) => format!("write `{key}` in `[{}]`", other.table),
+        None => format!("leave it out, or write one of {}", listed(keys.known)),
+    }
+}
+
+/// Whether a key's name says that its value is a secret.
+pub(super) fn secret(key: &str) -> bool {
+    key.to_lowercase()
+        .split(['_', '-', '.'])
+        .any(|word| ["secret", "token", "password", "passphrase", "credentials"].contains(&word))
+}
+
+fn last_of(key: &str) -> &str {
+    key.rsplit('.').next().unwrap_or(key)
+}
+
+fn listed(words: &[&str]) -> String {
+    words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")
+}
+
+fn in_written_order(table: Table) -> Vec<(String, Entry)> {
+    let mut entries: Vec<_> = table.into_iter().collect();
+    entries.sort_by_key(|(_, entry)| (entry.key.origin, entry.key.span.start));
+    entries
+}
+
+/// The key of a table's first entry.
+fn first_of(entry: &Entry) -> Option<Place> {
+    match &entry.node.value {
+        Value::Table(table) => {
+            table.values().map(|entry| &entry.key).min_by_key(|key| (key.origin, key.span.start)).cloned()
+        }
+        _ => None,
+    }
+}

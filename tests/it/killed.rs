@@ -1,0 +1,74 @@
+//! `up` and `down`, killed with SIGKILL at random moments and run again: the same world in the end.
+
+use std::time::{Duration, Instant};
+
+use crate::support::Project;
+
+const MOMENTS: u64 = 10;
+
+#[test]
+fn killed_at_any_moment_and_run_again_the_world_is_the_same_first_half() {
+    kill_and_run_again(1);
+}
+
+#[test]
+fn killed_at_any_moment_and_run_again_the_world_is_the_same_second_half() {
+    kill_and_run_again(2);
+}
+
+fn kill_and_run_again(seed: u64) {
+    let project = Project::with_speed(300);
+    let mut random = seed;
+    let up = whole(&project, "up");
+    let mut model = std::fs::read(project.server().join("lesson3/export.pkl")).unwrap();
+    let down = whole(&project, "down");
+    for moment in 0..MOMENTS {
+        let label = format!("seed {seed}, moment {moment}");
+        kill(&project, "up", up, &mut random);
+        let again = project.dacapo(&["up", "--yes"]);
+        assert_eq!(again.code, 0, "{label}: {}\n{}", again.stdout, again.stderr);
+        assert_eq!(billing(&project), ["instance", "volume"], "{label}: one machine and its volume");
+        let brought = std::fs::read(project.server().join("lesson3/export.pkl")).unwrap();
+        assert_eq!(brought, model, "{label}: the model that was stored");
+        project.dacapo(&["plan", "--detailed-exitcode"]).exits(0);
+
+        model = format!("trained on {label}\n").repeat(2_000).into_bytes();
+        std::fs::write(project.server().join("lesson3/export.pkl"), &model).unwrap();
+        kill(&project, "down", down, &mut random);
+        let again = project.dacapo(&["down", "--yes"]);
+        assert_eq!(again.code, 0, "{label}: {}\n{}", again.stdout, again.stderr);
+        assert_eq!(billing(&project), [""; 0], "{label}: nothing bills");
+    }
+    project.dacapo(&["up", "--yes"]).exits(0);
+    let last = std::fs::read(project.server().join("lesson3/export.pkl")).unwrap();
+    assert_eq!(last, model, "the last model of all is back");
+}
+
+/// Lets a command run to its end and returns how long it took.
+fn whole(project: &Project, command: &str) -> Duration {
+    let started = Instant::now();
+    project.dacapo(&[command, "--yes"]).exits(0);
+    started.elapsed()
+}
+
+/// Kills a command somewhere between its start and a little after its usual end.
+fn kill(project: &Project, command: &str, usual: Duration, random: &mut u64) {
+    *random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+    let after = usual.mul_f64((*random >> 33) as f64 / f64::from(1u32 << 31) * 1.1);
+    let mut child = project.command(&["--sandbox", command, "--yes"]);
+    let mut child =
+        child.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().unwrap();
+    // The moment is the point of the test: nothing is waited for here.
+    std::thread::sleep(after);
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+fn billing(project: &Project) -> Vec<String> {
+    let bill = project.bill();
+    let kinds =
+        bill["billing"].as_array().unwrap().iter().map(|item| item["kind"].as_str().unwrap().to_owned());
+    let mut kinds: Vec<_> = kinds.collect();
+    kinds.sort();
+    kinds
+}

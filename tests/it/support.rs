@@ -1,0 +1,207 @@
+//! A project of its own and a sandbox of its own for every test.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// A directory with a session.toml, and an embedded world that only this test uses.
+pub struct Project {
+    folder: TempDir,
+    world: Option<Child>,
+    speed: u32,
+    /// What the world said when it was ready.
+    pub ready: Value,
+}
+
+/// How a command ended.
+#[derive(Debug)]
+pub struct Ran {
+    /// Its exit code; -1 when a signal ended it.
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Ran {
+    /// Asserts the exit code, showing all that was printed when it is another.
+    #[track_caller]
+    pub fn exits(self, code: i32) -> Self {
+        assert_eq!(self.code, code, "exit code\n--- stdout\n{}\n--- stderr\n{}", self.stdout, self.stderr);
+        self
+    }
+
+    /// Asserts that something was printed to either stream.
+    #[track_caller]
+    pub fn says(self, text: &str) -> Self {
+        let all = format!("{}\n{}", self.stdout, self.stderr);
+        assert!(all.contains(text), "`{text}` is not in\n{all}");
+        self
+    }
+
+    /// Parses standard output as JSON.
+    #[track_caller]
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error} in {}", self.stdout))
+    }
+}
+
+impl Project {
+    /// A project with the repo's own session.toml and a world whose clock runs 120 times as fast.
+    pub fn new() -> Self {
+        Self::with_spec(include_str!("../../session.toml"))
+    }
+
+    /// A project with another session.toml.
+    pub fn with_spec(spec: &str) -> Self {
+        let mut project = Self::without_world(spec);
+        project.start_world();
+        project
+    }
+
+    /// A project whose world's clock runs `speed` times as fast as this machine's.
+    pub fn with_speed(speed: u32) -> Self {
+        let mut project = Self::without_world(include_str!("../../session.toml"));
+        project.speed = speed;
+        project.start_world();
+        project
+    }
+
+    /// A project whose world isn't started: for what needs none.
+    pub fn without_world(spec: &str) -> Self {
+        let folder = tempfile::Builder::new().prefix("dacapo-test").tempdir().unwrap();
+        std::fs::write(folder.path().join("session.toml"), spec).unwrap();
+        std::fs::create_dir(folder.path().join("outside-home")).unwrap();
+        Self { folder, world: None, speed: 120, ready: Value::Null }
+    }
+
+    /// Starts the world, or starts it again.
+    pub fn start_world(&mut self) {
+        self.stop_world();
+        let mut child = self
+            .command(&["sandbox", "serve", "--clock-speed", &self.speed.to_string(), "--dir"])
+            .arg(self.sandbox())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        self.ready = serde_json::from_str(&line).expect("the world says one JSON line when it is ready");
+        self.world = Some(child);
+    }
+
+    /// The folder that holds session.toml.
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Where the world is kept.
+    pub fn sandbox(&self) -> PathBuf {
+        self.folder.path().join(".dacapo/sandbox")
+    }
+
+    /// The laptop's home inside the world.
+    pub fn laptop(&self) -> PathBuf {
+        PathBuf::from(self.ready["home"].as_str().unwrap())
+    }
+
+    /// The one instance's home directory.
+    pub fn server(&self) -> PathBuf {
+        let disks = self.sandbox().join("disks");
+        let mut homes: Vec<_> = std::fs::read_dir(disks).unwrap().map(|disk| disk.unwrap().path()).collect();
+        homes.sort_by_key(|home| std::fs::metadata(home).unwrap().modified().unwrap());
+        homes.pop().expect("a disk exists").join("home")
+    }
+
+    /// `dacapo` in the project, with nothing of this machine's environment but PATH.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_dacapo"));
+        command
+            .args(arguments)
+            .current_dir(self.path())
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap())
+            .env("HOME", self.path().join("outside-home"))
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Runs `dacapo` with these arguments.
+    pub fn run(&self, arguments: &[&str]) -> Ran {
+        ran(self.command(arguments).output().unwrap())
+    }
+
+    /// Runs `dacapo --sandbox` with these arguments.
+    pub fn dacapo(&self, arguments: &[&str]) -> Ran {
+        self.run(&[&["--sandbox"], arguments].concat())
+    }
+
+    /// Runs a shell command on the server, in the checkout, behind dacapo's back.
+    #[track_caller]
+    pub fn on_server(&self, script: &str) {
+        let output = Command::new("sh")
+            .args(["-ec", script])
+            .current_dir(self.server().join("lesson3"))
+            .env("HOME", self.server())
+            .env("GIT_CONFIG_NOSYSTEM", "1")
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "`{script}`: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    /// The embedded cloud's ledger.
+    pub fn bill(&self) -> Value {
+        self.dacapo(&["sandbox", "bill", "--json"]).exits(0).json()
+    }
+
+    /// Deletes a file from the world's Dropbox behind dacapo's back.
+    #[track_caller]
+    pub fn delete_stored(&self, path: &str) {
+        let text = |name: &str| self.ready[name].as_str().unwrap().to_owned();
+        let script = "import json, sys, urllib.request as u
+api, token, path = sys.stdin.read().splitlines()
+body = json.dumps({'path': path}).encode()
+headers = {'Authorization': 'Bearer ' + token, 'Content-Type': 'application/json'}
+u.urlopen(u.Request(api + '/2/files/delete_v2', body, headers)).read()";
+        let mut python = Command::new("python3");
+        let mut child = python.args(["-c", script]).stdin(Stdio::piped()).spawn().unwrap();
+        let input = format!("{}\n{}\n{path}", text("dropbox_api"), text("dropbox_token"));
+        std::io::Write::write_all(&mut child.stdin.take().unwrap(), input.as_bytes()).unwrap();
+        assert!(child.wait().unwrap().success(), "deleting `{path}`");
+    }
+
+    /// Every request that the world received, oldest first.
+    pub fn requests(&self) -> Vec<Value> {
+        let listing = self.dacapo(&["sandbox", "requests"]).exits(0).stdout;
+        listing.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    fn stop_world(&mut self) {
+        if let Some(mut child) = self.world.take() {
+            self.dacapo(&["sandbox", "stop"]);
+            let _ = child.wait();
+        }
+    }
+}
+
+impl Drop for Project {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = self.folder.path().join(".dacapo/sandbox/serve.log");
+            eprintln!("{}", std::fs::read_to_string(log).unwrap_or_default());
+        }
+        self.stop_world();
+    }
+}
+
+/// Reads what a finished process left.
+pub fn ran(output: Output) -> Ran {
+    Ran {
+        code: output.status.code().unwrap_or(-1),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
