@@ -110,7 +110,7 @@ async fn carry_out(
 ) -> Result<()> {
     let started = Instant::now();
     context.events.send(Event::Started { action: action.clone() });
-    let mut run = Run { context, hold, action };
+    let mut run = Run { context, hold, action, waited: Duration::ZERO };
     match action.kind() {
         Kind::Settle => run.settle().await?,
         Kind::Adopt { .. } => run.adopt().await?,
@@ -137,6 +137,8 @@ struct Run<'a, 'c> {
     context: &'a Context<'c>,
     hold: &'a mut Hold,
     action: &'a Action,
+    /// How long the protocol has waited for the cloud to settle.
+    waited: Duration,
 }
 
 impl Run<'_, '_> {

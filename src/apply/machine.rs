@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::{Outcome, Run};
 use crate::error::{Error, ExitCode, Result};
@@ -20,6 +20,8 @@ use crate::world::Machine;
 const POLL: Duration = Duration::from_secs(5);
 /// How long a machine may take from the order to its address.
 const BOOT: Duration = Duration::from_secs(30 * 60);
+/// How long the protocol waits in one action for a machine to leave a passing state.
+const SETTLED: Duration = Duration::from_secs(60 * 60);
 /// How long sshd may take from then on.
 const SSHD: Duration = Duration::from_secs(15 * 60);
 /// How long it may refuse the login key until the image has put it in its place.
@@ -136,8 +138,13 @@ impl Run<'_, '_> {
             Step::Write(record) => self.hold.write(self.context.providers, *record).await,
             Step::Wait(until) => {
                 let look = self.look().await?;
-                let left = until.duration_since(look.now).unsigned_abs();
-                self.wait(left.min(POLL).max(Duration::from_secs(1))).await
+                let left = until.duration_since(look.now).max(SignedDuration::ZERO).unsigned_abs();
+                let pause = left.min(POLL).max(Duration::from_secs(1));
+                self.waited += pause;
+                if self.waited > SETTLED {
+                    return Err(unsettled(&look));
+                }
+                self.wait(pause).await
             }
             Step::Delete(proof) => self.delete_proven(proof).await,
             Step::Stop(stop) => Err(stopped(&self.hold.record().session, &stop)),
@@ -501,6 +508,17 @@ fn too_slow(id: &str, status: &Status) -> Error {
     Error::new(format!("machine `{id}` is still {status}"))
         .why("the cloud took longer than it ever should")
         .hint("it bills; `dacapo status` shows it, the same command again goes on waiting")
+}
+
+fn unsettled(look: &Look) -> Error {
+    let states: Vec<String> = look
+        .list
+        .iter()
+        .map(|instance| format!("machine `{}` is {}", instance.id, instance.status))
+        .collect();
+    let error = Error::new("the cloud has not settled within an hour");
+    let error = states.into_iter().fold(error, Error::why);
+    error.hint("what it lists bills; the same command again goes on waiting")
 }
 
 fn stopped(session: &str, stop: &Stop) -> Error {

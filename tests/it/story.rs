@@ -82,7 +82,9 @@ fn a_named_loss_lets_the_server_go_and_another_does_not() {
 
 #[test]
 fn an_agreeing_world_is_not_written_to_and_a_plan_costs_one_round() {
-    let project = Project::new();
+    let more = ["a", "b", "c"]
+        .map(|name| format!("[artifacts.{name}]\npath = \"{name}.bin\"\nversion = \"none\"\n"));
+    let project = Project::with_spec(&[include_str!("../../session.toml"), &more.concat()].concat());
     project.dacapo(&["up", "--yes"]).exits(0);
     let before = project.requests().len();
     project.dacapo(&["apply", "--yes"]).exits(0).says("nothing to do");
@@ -105,6 +107,8 @@ fn an_agreeing_world_is_not_written_to_and_a_plan_costs_one_round() {
     assert!(tokens <= 2, "one token per service at most, not {tokens}");
     let paths = || requests.iter().filter(|r| r["service"] == "cloud").map(|r| r["path"].clone());
     assert_eq!(paths().count(), 9, "one token and eight reads: {:?}", paths().collect::<Vec<_>>());
+    let store = of("dropbox_api") + of("dropbox_content");
+    assert_eq!(store, 4, "account, listing, record, and whether a record ever was");
     let connects = requests.iter().filter(|r| r["path"] == "ssh connect").count();
     let lists = requests.iter().filter(|r| r["path"] == "git connect").count();
     assert_eq!(
