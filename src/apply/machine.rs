@@ -85,8 +85,9 @@ impl Run<'_, '_> {
                     }
                 }
                 Step::Done(Some(id)) => match self.await_built(&id).await? {
-                    Status::Failed(status) => {
-                        self.remove_failed(&id, &status).await?;
+                    // Some machines vanish right after their creation, for want of capacity.
+                    status @ (Status::Failed(_) | Status::Discontinued) => {
+                        self.remove_failed(&id, &status.to_string()).await?;
                         return Ok(Built::NoCapacity(format!("the machine ended as `{status}`")));
                     }
                     _ => return Ok(Built::Up),
@@ -252,7 +253,8 @@ impl Run<'_, '_> {
     /// Waits until the login works, pins the host key, and notes that a login was completed.
     pub(super) async fn ready(&mut self) -> Result<()> {
         let id = self.rented()?.id.clone();
-        if let Status::Failed(status) = self.await_built(&id).await? {
+        let status = self.await_built(&id).await?;
+        if matches!(status, Status::Failed(_) | Status::Discontinued) {
             return Err(Error::of(ExitCode::NoCapacity, format!("the machine ended as `{status}`"))
                 .hint("run the same command again: it removes the machine and tries the next"));
         }
