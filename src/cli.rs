@@ -3,6 +3,7 @@
 //! The process's environment, terminal and clock enter here and nowhere else.
 
 mod carry_out;
+mod hash;
 mod load;
 mod rehearse;
 mod worlds;
@@ -107,6 +108,8 @@ enum Command {
     Status,
     /// Check session.toml without asking anybody
     Validate,
+    /// Print the content hash by which artifacts are known
+    Hash(hash::Hash),
     /// Look after the embedded world
     #[command(subcommand)]
     Sandbox(rehearse::Command),
@@ -162,6 +165,7 @@ async fn run(arguments: Arguments) -> Result<ExitCode> {
         Command::Run { forward_agent, command } => run_remote(&global, &command, forward_agent).await,
         Command::Status => status(&global).await,
         Command::Validate => validate(&global),
+        Command::Hash(asked) => hash::run(&asked, global.json),
         Command::Sandbox(command) => rehearse::run(&global, command).await,
     }
 }

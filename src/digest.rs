@@ -4,12 +4,16 @@
 //! an object stored unpacked it is the very hash that the store itself confirms.
 //! Source: dropbox/dropbox-api-content-hasher.
 
+mod parallel;
+
 use std::fmt;
 use std::io::{self, Read};
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
+
+pub use parallel::{Digests, of_file, of_stream};
 
 /// The length of one hashed block in bytes.
 pub const BLOCK: usize = 4 * 1024 * 1024;

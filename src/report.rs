@@ -8,9 +8,11 @@ mod plan;
 mod status;
 
 use std::io::{self, Write};
+use std::path::Path;
 
 use console::{Style, style};
 
+use crate::digest::Digests;
 use crate::error::{Error, ExitCode};
 use crate::facts::Money;
 
@@ -39,6 +41,12 @@ pub fn error_json(out: &mut impl Write, error: &Error) -> io::Result<()> {
 /// Says that `session.toml` is in order.
 pub fn valid(out: &mut impl Write, path: &str, name: &str) -> io::Result<()> {
     writeln!(out, "{path}: valid; session `{name}`")
+}
+
+/// Writes the digests of one file, the name last, as `sha256sum` does.
+pub fn hash(out: &mut impl Write, path: &Path, digests: &Digests) -> io::Result<()> {
+    let plain = digests.sha256.iter().map(|plain| format!("  {plain}")).collect::<String>();
+    writeln!(out, "{}{plain}  {}", digests.content, printable(&path.to_string_lossy()))
 }
 
 /// Says that nothing is to be done.
