@@ -2,6 +2,7 @@
 //!
 //! The process's environment, terminal and clock enter here and nowhere else.
 
+mod artifacts;
 mod carry_out;
 mod hash;
 mod load;
@@ -110,6 +111,9 @@ enum Command {
     Validate,
     /// Print the content hash by which artifacts are known
     Hash(hash::Hash),
+    /// Look at the versions of the artifacts in the store
+    #[command(subcommand)]
+    Artifacts(artifacts::Command),
     /// Look after the embedded world
     #[command(subcommand)]
     Sandbox(rehearse::Command),
@@ -166,6 +170,7 @@ async fn run(arguments: Arguments) -> Result<ExitCode> {
         Command::Status => status(&global).await,
         Command::Validate => validate(&global),
         Command::Hash(asked) => hash::run(&asked, global.json),
+        Command::Artifacts(command) => artifacts::run(&global, command).await,
         Command::Sandbox(command) => rehearse::run(&global, command).await,
     }
 }

@@ -3,6 +3,7 @@
 //! Writes to what it is given; data goes to stdout, everything else to stderr, and the caller says which
 //! is which. Colour never carries meaning alone.
 
+mod artifacts;
 mod live;
 mod plan;
 mod status;
@@ -16,6 +17,7 @@ use crate::digest::Digests;
 use crate::error::{Error, ExitCode};
 use crate::facts::Money;
 
+pub use artifacts::{version, versions};
 pub use live::{Live, Mode};
 pub use plan::{refusal, render as plan};
 pub use status::{sandbox_bill, status, summary};

@@ -20,6 +20,8 @@ pub struct Version {
     pub payload: Option<ContentHash>,
     /// Whether the object is a gzip of the payload.
     pub packed: bool,
+    /// The name of the manifest that speaks of this very object; none, or more than one that disagree.
+    pub manifest: Option<String>,
 }
 
 /// What the manifest beside a version says of how it came to be.
@@ -41,6 +43,35 @@ pub struct Manifest {
     pub instance_type: Option<String>,
     /// The session that stored it.
     pub session: String,
+}
+
+impl Manifest {
+    /// The format that this program writes.
+    pub const FORMAT: u32 = 1;
+
+    /// Reads a manifest; says why it can't be used.
+    ///
+    /// Unknown fields are left alone, a higher format isn't guessed at.
+    pub fn parse(bytes: &[u8]) -> Result<Self, String> {
+        #[derive(Deserialize)]
+        struct Format {
+            version: u32,
+        }
+        let Format { version } =
+            serde_json::from_slice(bytes).map_err(|error| format!("it is not a manifest: {error}"))?;
+        if version > Self::FORMAT {
+            return Err(format!(
+                "its format is {version}, written by a newer dacapo; this one reads up to {}",
+                Self::FORMAT
+            ));
+        }
+        serde_json::from_slice(bytes).map_err(|error| format!("it is not a manifest: {error}"))
+    }
+
+    /// Returns whether the manifest speaks of this version: of the same object with the same content.
+    pub fn speaks_of(&self, version: &Version) -> bool {
+        self.stored == version.file.content && Some(self.payload) == version.payload
+    }
 }
 
 /// Returns every version of the artifact whose file is `file_name`, oldest first.
@@ -97,21 +128,24 @@ fn is_date(text: &str) -> bool {
 
 fn version(files: &[StoredFile], object: &StoredFile, file_name: &str) -> Version {
     let plain = object.path.split_once('_').is_some_and(|(_, rest)| rest.eq_ignore_ascii_case(file_name));
-    let payload = if plain { Some(object.content) } else { told_by_manifest(files, object) };
-    Version { name: object.path.clone(), file: object.clone(), payload, packed: !plain }
+    let (told, manifest) = told_by_manifest(files, object).unzip();
+    let payload = if plain { Some(object.content) } else { told };
+    Version { name: object.path.clone(), file: object.clone(), payload, packed: !plain, manifest }
 }
 
-fn told_by_manifest(files: &[StoredFile], object: &StoredFile) -> Option<ContentHash> {
+/// Returns the payload that the object's manifest tells, and the manifest's name.
+fn told_by_manifest(files: &[StoredFile], object: &StoredFile) -> Option<(ContentHash, String)> {
     let stored = &object.content.to_string()[..16];
     let mut told = files.iter().filter_map(|file| {
         let rest = file.path.strip_prefix(object.path.as_str())?.strip_prefix('.')?;
         let (payload, rest) = rest.split_once('.')?;
         // A manifest speaks only of the object it was written for, not of one put in its place later.
-        (rest.strip_suffix(".json")? == stored).then(|| payload.parse().ok())?
+        let payload = (rest.strip_suffix(".json")? == stored).then(|| payload.parse().ok())??;
+        Some((payload, file.path.clone()))
     });
     // Two that contradict each other prove nothing.
     let first = told.next()?;
-    told.all(|other| other == first).then_some(first)
+    told.all(|other| other.0 == first.0).then_some(first)
 }
 
 #[cfg(test)]
@@ -151,6 +185,37 @@ mod tests {
         assert_eq!(known[0].payload, Some(payload));
         let replaced = StoredFile { content: ContentHash::of(b"by hand"), ..object };
         assert_eq!(versions(&[replaced, manifest], "export.pkl")[0].payload, None);
+    }
+
+    #[test]
+    fn a_manifest_is_read_and_a_newer_or_broken_one_is_not_guessed_at() {
+        let object = stored("2026-11-20_export.pkl.gz", b"packed", 1);
+        let payload = ContentHash::of(b"payload");
+        let manifest = Manifest {
+            version: 1,
+            payload,
+            size: 7,
+            stored: object.content,
+            compression: "gzip".to_owned(),
+            commit: None,
+            instance_type: None,
+            session: "lesson3".to_owned(),
+        };
+        let name = manifest_name(&object.path, &payload, &object.content);
+        let listed = versions(&[object, stored(&name, b"{}", 2)], "export.pkl").remove(0);
+        assert_eq!(listed.manifest, Some(name));
+
+        let mut written = serde_json::to_value(&manifest).unwrap();
+        written["gpu"] = "added later".into();
+        let read = Manifest::parse(written.to_string().as_bytes()).unwrap();
+        assert_eq!(read, manifest);
+        assert!(read.speaks_of(&listed));
+        assert!(!Manifest { payload: ContentHash::of(b"edited"), ..read.clone() }.speaks_of(&listed));
+        assert!(!Manifest { stored: ContentHash::of(b"edited"), ..read }.speaks_of(&listed));
+
+        written["version"] = 2.into();
+        assert!(Manifest::parse(written.to_string().as_bytes()).unwrap_err().contains("newer dacapo"));
+        assert!(Manifest::parse(b"[1]").unwrap_err().starts_with("it is not a manifest"));
     }
 
     #[test]

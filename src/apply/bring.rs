@@ -183,7 +183,7 @@ impl Run<'_, '_> {
         let record = self.hold.record();
         let machine = record.machine.as_ref();
         let manifest = Manifest {
-            version: 1,
+            version: Manifest::FORMAT,
             payload,
             size,
             stored: object.content,

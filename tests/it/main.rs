@@ -4,6 +4,7 @@
 
 mod airtight;
 mod architecture;
+mod artifacts;
 mod bad_input;
 mod hash;
 mod interrupt;

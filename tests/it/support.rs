@@ -160,17 +160,39 @@ impl Project {
     /// Deletes a file from the world's Dropbox behind dacapo's back.
     #[track_caller]
     pub fn delete_stored(&self, path: &str) {
+        let argument = serde_json::json!({"path": path});
+        self.dropbox(
+            "dropbox_api",
+            "delete_v2",
+            &argument,
+            "application/json",
+            argument.to_string().as_bytes(),
+        );
+    }
+
+    /// Puts a file into the world's Dropbox behind dacapo's back, over what was there.
+    #[track_caller]
+    pub fn store_file(&self, path: &str, bytes: &[u8]) {
+        let argument = serde_json::json!({"path": path, "mode": "overwrite"});
+        self.dropbox("dropbox_content", "upload", &argument, "application/octet-stream", bytes);
+    }
+
+    #[track_caller]
+    fn dropbox(&self, host: &str, route: &str, argument: &Value, kind: &str, body: &[u8]) {
         let text = |name: &str| self.ready[name].as_str().unwrap().to_owned();
-        let script = "import json, sys, urllib.request as u
-api, token, path = sys.stdin.read().splitlines()
-body = json.dumps({'path': path}).encode()
-headers = {'Authorization': 'Bearer ' + token, 'Content-Type': 'application/json'}
-u.urlopen(u.Request(api + '/2/files/delete_v2', body, headers)).read()";
+        let script = "import sys, urllib.request as u
+url, token, argument, kind = (sys.stdin.buffer.readline().decode().rstrip() for _ in range(4))
+headers = {'Authorization': 'Bearer ' + token, 'Content-Type': kind}
+if kind != 'application/json':
+    headers['Dropbox-API-Arg'] = argument
+u.urlopen(u.Request(url, sys.stdin.buffer.read(), headers)).read()";
         let mut python = Command::new("python3");
         let mut child = python.args(["-c", script]).stdin(Stdio::piped()).spawn().unwrap();
-        let input = format!("{}\n{}\n{path}", text("dropbox_api"), text("dropbox_token"));
-        std::io::Write::write_all(&mut child.stdin.take().unwrap(), input.as_bytes()).unwrap();
-        assert!(child.wait().unwrap().success(), "deleting `{path}`");
+        let (url, token) = (format!("{}/2/files/{route}", text(host)), text("dropbox_token"));
+        let mut input = format!("{url}\n{token}\n{argument}\n{kind}\n").into_bytes();
+        input.extend_from_slice(body);
+        std::io::Write::write_all(&mut child.stdin.take().unwrap(), &input).unwrap();
+        assert!(child.wait().unwrap().success(), "{route} {argument}");
     }
 
     /// Every request that the world received, oldest first.
