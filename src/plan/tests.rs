@@ -5,14 +5,16 @@ use std::collections::BTreeMap;
 use jiff::SignedDuration;
 
 use super::*;
+use crate::digest::ContentHash;
 use crate::facts::{
-    AccountKey, ArtifactFile, Checkout, Cloud, Dirty, Image, InstanceType, LocalCheckout, NewFile, Probe,
-    Process, Repo, Store, Tip,
+    AccountKey, ArtifactFile, Checkout, Cloud, Dirty, Image, InstanceType, LocalCheckout, Money, NewFile,
+    Probe, Process, PublicKey, Repo, Store, StoredFile, Tip, Volume,
 };
+use crate::guard::Guard;
 use crate::lock::{LockedArtifact, LockedMachine};
 use crate::observed::Laptop;
 use crate::record::{self, Ended, Intent, Kept, Record};
-use crate::spec::{Artifact, Wanted};
+use crate::spec::{Artifact, Compress, Wanted};
 use crate::version::manifest_name;
 use crate::world::Machine;
 
@@ -304,7 +306,7 @@ fn refused(change: impl FnOnce(&mut Spec, &mut Observed)) -> Error {
 }
 
 fn actions(plan: &Plan) -> Vec<String> {
-    plan.actions.iter().map(|action| word(&action.kind)).collect()
+    plan.actions.iter().map(|action| word(action.kind())).collect()
 }
 
 fn word(kind: &Kind) -> String {

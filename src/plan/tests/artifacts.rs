@@ -17,7 +17,7 @@ fn want(spec: &mut Spec, version: Wanted) {
 }
 
 fn pulls(plan: &Plan) -> Vec<(&str, Option<ContentHash>)> {
-    let pull = |action: &'_ Action| match &action.kind {
+    let pull = |action: &'_ Action| match action.kind() {
         Kind::Pull { version, replaces, .. } => Some((version.clone(), *replaces)),
         _ => None,
     };
@@ -167,7 +167,7 @@ fn a_packed_upload_by_hand_is_brought_once_and_is_no_work_then() {
         on_server(world, ArtifactFile::Missing);
     };
     let plan = changed(|_, world| by_hand(world));
-    assert!(matches!(&plan.actions[0].kind, Kind::Pull { packed: true, content: None, .. }));
+    assert!(matches!(plan.actions[0].kind(), Kind::Pull { packed: true, content: None, .. }));
     let brought = |world: &mut Observed| {
         by_hand(world);
         on_server(world, file("payload"));

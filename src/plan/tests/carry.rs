@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use proptest::sample::{Index, select, subsequence};
 
 use super::*;
+use crate::guard;
 use crate::record::{Goal, Hand, Step, View};
 use crate::version::{file_name, free_name, versions};
 
@@ -369,13 +370,13 @@ impl Worlds {
     fn carry_out(&mut self, plan: &Plan) {
         let mut done = Vec::new();
         for action in &plan.actions {
-            let refuses = matches!(action.kind, Kind::Delete { .. })
+            let refuses = matches!(action.kind(), Kind::Delete { .. })
                 && plan.guards.iter().any(|state| !state.findings.is_empty());
             if !refuses
                 && action.after().iter().all(|earlier| done.contains(earlier))
-                && self.act(&action.kind)
+                && self.act(action.kind())
             {
-                done.push(action.id);
+                done.push(action.id());
             }
             self.look();
         }
@@ -672,7 +673,7 @@ proptest! {
         if !plan.is_empty() {
             prop_assert!(plan.is_refused(), "left over without a reason: {:#?}", plan);
             for action in &plan.actions {
-                prop_assert!(matches!(action.kind, Kind::Delete { .. }), "left over: {:#?}", plan);
+                prop_assert!(matches!(action.kind(), Kind::Delete { .. }), "left over: {:#?}", plan);
             }
         }
         if choice.absent && plan.is_empty() {
@@ -714,7 +715,7 @@ proptest! {
         if plan.is_empty() && !choice.absent {
             prop_assert_eq!(&plan.desired, &plan.observed, "a difference that nothing is done about");
         }
-        let deletes = plan.actions.iter().any(|action| matches!(action.kind, Kind::Delete { .. }));
+        let deletes = plan.actions.iter().any(|action| matches!(action.kind(), Kind::Delete { .. }));
         prop_assert!(plan.guards.is_empty() || deletes, "guards of an end that isn't planned");
     }
 }

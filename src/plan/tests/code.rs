@@ -23,7 +23,7 @@ fn code_work(unpushed: &[&str], dirty: usize) -> Vec<Work> {
 #[test]
 fn clean_and_behind_is_fast_forwarded() {
     let plan = changed(|_, world| behind(world));
-    let kinds: Vec<_> = plan.actions.iter().map(|action| action.kind.clone()).collect();
+    let kinds: Vec<_> = plan.actions.iter().map(|action| action.kind().clone()).collect();
     assert_eq!(kinds, [Kind::FastForward { from: old(), to: tip() }]);
     assert_eq!((plan.blocked, plan.work), (vec![], vec![]));
     assert_eq!(plan.observed.code.unwrap().commit, old());
@@ -162,11 +162,11 @@ fn locked_brings_the_locked_commit_or_fails() {
         plan(Request { spec: &spec, lock: Some(&lock), locked: true, discards: &[] }, &world)
     };
     let plan = locked(Some(mine()), false).unwrap();
-    assert_eq!(plan.actions[0].kind, Kind::FastForward { from: old(), to: mine() });
+    assert_eq!(*plan.actions[0].kind(), Kind::FastForward { from: old(), to: mine() });
     assert!(locked(Some(old()), false).unwrap().is_empty(), "it is there already");
     assert_eq!(locked(None, false).unwrap_err().kind, ExitCode::Usage);
     let own = locked(None, true).unwrap();
-    assert_eq!(own.actions[0].kind, Kind::FastForward { from: old(), to: tip() });
+    assert_eq!(*own.actions[0].kind(), Kind::FastForward { from: old(), to: tip() });
 }
 
 #[test]

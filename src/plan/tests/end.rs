@@ -7,7 +7,7 @@ fn delete(volumes: &[&str]) -> Kind {
 }
 
 fn kinds(plan: &Plan) -> Vec<Kind> {
-    plan.actions.iter().map(|action| action.kind.clone()).collect()
+    plan.actions.iter().map(|action| action.kind().clone()).collect()
 }
 
 fn against(plan: &Plan) -> Vec<Guard> {

@@ -3,7 +3,7 @@
 use super::*;
 
 fn candidates(plan: &Plan) -> Vec<(String, String, bool)> {
-    let kind = plan.actions.iter().find_map(|action| match &action.kind {
+    let kind = plan.actions.iter().find_map(|action| match action.kind() {
         Kind::Create { candidates } => Some(candidates.clone()),
         _ => None,
     });
@@ -63,7 +63,7 @@ fn no_stock_is_a_note_because_stock_is_a_hint() {
 fn a_key_that_the_account_lacks_is_registered_first() {
     let plan = fresh(|_, world| world.cloud.keys.clear());
     assert_eq!(actions(&plan)[..2], ["register_key", "create"]);
-    assert_eq!(plan.actions[0].kind, Kind::RegisterKey { name: "dacapo-lesson3".to_owned(), key: key() });
+    assert_eq!(*plan.actions[0].kind(), Kind::RegisterKey { name: "dacapo-lesson3".to_owned(), key: key() });
     let kept = changed(|_, world| world.cloud.keys.clear());
     assert!(kept.is_empty(), "keys are read at creation only");
 }
@@ -236,7 +236,7 @@ fn a_machine_of_ours_without_a_record_is_adopted_oldest_first() {
             let older = Instance { created_at: at(-1), ..instance("m-9", "running") };
             world.cloud.instances.push(older);
         });
-        assert_eq!(plan.actions[0].kind, Kind::Adopt { machine: "m-9".to_owned() });
+        assert_eq!(*plan.actions[0].kind(), Kind::Adopt { machine: "m-9".to_owned() });
         assert_eq!(plan.actions.len(), 1, "what to do with it is planned once it is known");
     }
 }
@@ -254,7 +254,7 @@ fn a_machine_that_is_known_to_be_gone_is_not_adopted_while_the_list_shows_it() {
 fn a_deletion_that_was_never_carried_out_is_forgotten_when_the_machine_stays() {
     let plan = changed(|_, world| rented(world).ending = Some(ended(ID, &["os-m-1"])));
     assert_eq!(
-        plan.actions.iter().map(|a| &a.kind).collect::<Vec<_>>(),
+        plan.actions.iter().map(|a| a.kind()).collect::<Vec<_>>(),
         [&Kind::Adopt { machine: ID.to_owned() }]
     );
 }

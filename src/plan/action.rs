@@ -1,0 +1,161 @@
+//! What `apply` can be told to do. Only the planner makes an [`Action`].
+
+use serde::Serialize;
+
+use super::Candidate;
+use crate::digest::ContentHash;
+use crate::facts::{PublicKey, StoredFile};
+use crate::spec::Compress;
+use crate::version::file_name;
+
+/// One thing that `apply` does. Only the planner makes these.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Action {
+    id: usize,
+    after: Vec<usize>,
+    kind: Kind,
+}
+
+impl Action {
+    pub(super) fn new(kind: Kind, earlier: &[Self]) -> Self {
+        let after =
+            earlier.iter().filter(|earlier| waits_for(&kind, &earlier.kind)).map(|earlier| earlier.id);
+        Self { id: earlier.len(), after: after.collect(), kind }
+    }
+
+    /// Its place in the plan, from 0.
+    pub fn id(&self) -> usize {
+        self.id
+    }
+
+    /// The earlier actions that it waits for.
+    pub fn after(&self) -> &[usize] {
+        &self.after
+    }
+
+    /// What it does.
+    pub fn kind(&self) -> &Kind {
+        &self.kind
+    }
+}
+
+#[cfg(test)]
+impl Action {
+    /// Returns an action that no plan holds, for the tests of what carries actions out.
+    pub(crate) fn unplanned(kind: Kind) -> Self {
+        Self { id: 0, after: Vec::new(), kind }
+    }
+}
+
+/// What an action does. Every kind is an idempotent "ensure".
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "action", rename_all = "snake_case")]
+pub enum Kind {
+    /// Wait out an open create, or the doubt whether one is open, before absence is believed.
+    Settle,
+    /// Note in the record a machine of ours that it doesn't know, or that it takes to be ending and that is
+    /// to stay.
+    Adopt {
+        /// The cloud's id.
+        machine: String,
+    },
+    /// Note in the record that its machine is gone.
+    Forget {
+        /// The cloud's id.
+        machine: String,
+    },
+    /// Register the login key with the account.
+    RegisterKey {
+        /// The name it gets there.
+        name: String,
+        /// The key.
+        key: PublicKey,
+    },
+    /// Create the machine, at the first candidate that is to be had.
+    Create {
+        /// In order of preference.
+        candidates: Vec<Candidate>,
+    },
+    /// Start a machine that was shut down.
+    Start {
+        /// The cloud's id.
+        machine: String,
+    },
+    /// Wait until the machine runs, its sshd answers with the right key and the login works.
+    Ready,
+    /// Clone the repo.
+    Clone {
+        /// The commit that the checkout must come to; the branch's tip.
+        commit: String,
+    },
+    /// Fast-forward a clean checkout.
+    FastForward {
+        /// Where it is.
+        from: String,
+        /// Where it goes.
+        to: String,
+    },
+    /// Store an artifact's bytes as a new version.
+    Store {
+        /// The artifact's name.
+        artifact: String,
+        /// Its path under the checkout.
+        path: String,
+        /// The content that was seen; what is stored is what is there then, and said.
+        content: ContentHash,
+        /// Its size in bytes.
+        size: u64,
+        /// How it is packed.
+        compress: Compress,
+    },
+    /// Bring a stored version to the server.
+    Pull {
+        /// The artifact's name.
+        artifact: String,
+        /// Its path under the checkout.
+        path: String,
+        /// The version's name.
+        version: String,
+        /// The object.
+        object: StoredFile,
+        /// Whether it is a gzip.
+        packed: bool,
+        /// The content it must unpack to, where that is known.
+        content: Option<ContentHash>,
+        /// What lies there now, safe in the store; nothing otherwise.
+        replaces: Option<ContentHash>,
+    },
+    /// Mark the end of set-up: what is newer on the disk from then on is somebody's work.
+    SetUp,
+    /// Delete the machine and its volumes, once it is proven that nothing on them is lost.
+    Delete {
+        /// The cloud's id.
+        machine: String,
+        /// Every volume that goes with it.
+        volumes: Vec<String>,
+    },
+    /// Delete a volume that a machine of ours left behind.
+    DeleteVolume {
+        /// The cloud's id.
+        volume: String,
+        /// Its name.
+        name: String,
+    },
+}
+
+/// Tells whether an action has to wait for an earlier one.
+///
+/// A session has one machine, so nearly everything waits for everything before it. Transfers of different
+/// files don't wait for each other; versions are named for the file, so two artifacts whose files have one
+/// name take turns. A volume left behind earlier has nothing to do with the machine of today: it goes even if
+/// that one may not.
+fn waits_for(kind: &Kind, earlier: &Kind) -> bool {
+    match (kind, earlier) {
+        (Kind::DeleteVolume { .. }, earlier) => matches!(earlier, Kind::Forget { .. }),
+        (Kind::Pull { path, .. }, Kind::Pull { path: other, .. })
+        | (Kind::Store { path, .. }, Kind::Store { path: other, .. }) => {
+            file_name(path).eq_ignore_ascii_case(file_name(other))
+        }
+        _ => true,
+    }
+}

@@ -1,0 +1,150 @@
+//! What a plan tells a person besides what it does.
+
+use serde::Serialize;
+
+use crate::digest::ContentHash;
+use crate::facts::Money;
+use crate::guard::{Finding, Guard};
+
+/// Bytes on the server that differ from what was brought.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "work", rename_all = "snake_case")]
+pub enum Work {
+    /// Commits that the remote doesn't have, or paths that differ from the last commit.
+    Code {
+        /// Names of branches and the like that are ahead.
+        unpushed: Vec<String>,
+        /// How many paths differ.
+        dirty: usize,
+    },
+    /// An artifact with another content than the version it came from.
+    Artifact {
+        /// Its name.
+        name: String,
+        /// The content.
+        content: ContentHash,
+        /// Its size in bytes.
+        size: u64,
+        /// The version that was brought, if any.
+        base: Option<String>,
+    },
+}
+
+/// A change that can't be made as things stand.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "blocked", rename_all = "snake_case")]
+pub enum Blocked {
+    /// The spec asks for another machine than was created.
+    Replace {
+        /// What differs: key, what was created, what the spec asks for.
+        differences: Vec<(String, String, String)>,
+    },
+    /// The server's branch has work, and the remote's has moved on.
+    BehindWithWork {
+        /// The remote's commit.
+        to: String,
+    },
+    /// The checkout is on another branch than the spec asks for.
+    OtherBranch {
+        /// The branch; none when HEAD is detached.
+        found: Option<String>,
+    },
+    /// What lies at the checkout's path can't be used.
+    Checkout {
+        /// Why.
+        why: String,
+    },
+    /// The server can't be looked at, so nothing can be brought to it.
+    Unreachable {
+        /// Why.
+        why: String,
+    },
+    /// The machine vanished without our doing.
+    Lost {
+        /// Its id.
+        machine: String,
+    },
+    /// The machine is in a state that we don't know.
+    Unsettled {
+        /// Its id.
+        machine: String,
+        /// The cloud's word.
+        status: String,
+    },
+    /// An artifact to be stored is larger than one upload takes.
+    TooLarge {
+        /// Its name.
+        name: String,
+        /// Its size in bytes.
+        size: u64,
+    },
+}
+
+/// Something to know.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "note", rename_all = "snake_case")]
+#[expect(missing_docs, reason = "the fields say what the variants are about")]
+pub enum Note {
+    /// None of the candidates is in stock, as far as the cloud says.
+    OutOfStock,
+    /// No stored version of the artifact exists yet.
+    NoVersion { artifact: String },
+    /// A newer version is stored, but the server's bytes are work and stay.
+    NewerStored { artifact: String, version: String },
+    /// The next `up` brings the pinned version, not the one that is stored now.
+    Pinned { artifact: String, version: String },
+    /// The artifact's file isn't there, or is empty.
+    MissingArtifact { artifact: String },
+    /// The artifact's path holds something that can't be read.
+    UnreadableArtifact { artifact: String, why: String },
+    /// The laptop's own commits won't reach the server.
+    LaptopUnpushed { commits: usize, dirty: bool },
+    /// The spec's key isn't the one that the machine was created with.
+    OtherKey { created_with: String },
+    /// No agent answers, or it doesn't hold the spec's key, and the private key isn't there either.
+    CannotLogIn { fingerprint: String, agent: bool },
+    /// A volume bills that no machine of this session holds, or that its machine leaves behind.
+    LeftVolume { id: String, name: String, price_per_hour: Money },
+    /// Another machine in the account bills.
+    OtherMachine { id: String, hostname: String, price_per_hour: Money, session: Option<String> },
+    /// What is on the machine isn't known: no login has been completed.
+    NotLoggedIn,
+    /// GPU wasn't reported by the server.
+    NoGpu,
+}
+
+/// One guard, judged.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct GuardState {
+    /// Which.
+    pub guard: Guard,
+    /// What stands against it.
+    pub findings: Vec<Finding>,
+    /// What was named as a loss.
+    pub discarded: Vec<Finding>,
+    /// What speaks for it.
+    pub evidence: Vec<Shown>,
+}
+
+/// Something that was shown to be safe.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "shown", rename_all = "snake_case")]
+#[expect(missing_docs, reason = "the fields say what the variants are about")]
+pub enum Shown {
+    /// Every one of so many tips is contained in the remote.
+    Pushed { tips: usize, head: Option<String> },
+    /// There is no checkout.
+    NoCheckout,
+    /// The content is a stored version.
+    Stored { artifact: String, version: String },
+    /// The content will be stored first.
+    WillBeStored { artifact: String },
+    /// There is nothing at the artifact's path.
+    NothingThere { artifact: String },
+    /// No file is newer than the end of set-up.
+    NoNewFiles,
+    /// No program is at work.
+    NoProcesses,
+    /// No login of ours was ever completed.
+    NeverUsed,
+}
