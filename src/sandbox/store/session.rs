@@ -1,0 +1,229 @@
+//! One upload session as a state machine: what may be appended where, and when it is whole. No disk here.
+//!
+//! The rules stand in the API's specification of `upload_session/append` and `finish`. What it leaves open
+//! is marked as ours: a block that is sent again replaces the one before, and a closing block must reach
+//! at least as far as every other.
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+/// The offsets and lengths of a concurrent session are multiples of this many bytes.
+pub const ALIGNMENT: u64 = 4 * 1024 * 1024;
+
+/// The most bytes of one file: 2^41 - 2^22.
+pub const LARGEST_FILE: u64 = (1 << 41) - (1 << 22);
+
+/// How long a session lives from its start.
+const LIFE: SignedDuration = SignedDuration::from_hours(7 * 24);
+
+/// An upload that is under way, or was.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Session {
+    started: Timestamp,
+    kind: Kind,
+    stage: Stage,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+enum Kind {
+    /// One after the other: this many bytes so far.
+    Sequential(u64),
+    /// In any order: the stretches that are there, start and end, never touching each other.
+    Concurrent(BTreeMap<u64, u64>),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+enum Stage {
+    Open,
+    Closed,
+    /// The file is made; the session is remembered so that it can't be used again.
+    Committed,
+}
+
+/// How the bytes of a new session may come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// One after the other.
+    Sequential,
+    /// In any order, in aligned blocks.
+    Concurrent,
+}
+
+/// Why a session doesn't take some bytes: the tags of UploadSessionLookupError.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// There is no such session, or it is too old.
+    NotFound,
+    /// The bytes belong somewhere else: here.
+    IncorrectOffset(u64),
+    /// Nothing can be appended any more.
+    Closed,
+    /// It has to be closed first.
+    NotClosed,
+    /// The file would become too large.
+    TooLarge,
+    /// The offset of a concurrent session's block is not aligned, or lies behind the end.
+    InvalidOffset,
+    /// The length of a concurrent session's block is not aligned.
+    InvalidSize,
+}
+
+/// Why a session can't become a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unfinished {
+    /// The session itself says no.
+    Lookup(Refusal),
+    /// A concurrent session gets no bytes with the finishing call.
+    DataNotAllowed,
+    /// A concurrent session has to be closed first.
+    NotClosed,
+    /// Some stretch never came.
+    MissingData,
+}
+
+impl Session {
+    /// Returns a session that has nothing yet.
+    pub fn starting(order: Order, now: Timestamp) -> Self {
+        let kind = match order {
+            Order::Sequential => Kind::Sequential(0),
+            Order::Concurrent => Kind::Concurrent(BTreeMap::new()),
+        };
+        Self { started: now, kind, stage: Stage::Open }
+    }
+
+    /// Returns whether the session's time is over.
+    pub fn expired(&self, now: Timestamp) -> bool {
+        now.duration_since(self.started) >= LIFE
+    }
+
+    /// Returns whether the session's bytes are still its own.
+    pub fn has_body(&self) -> bool {
+        self.stage != Stage::Committed
+    }
+
+    /// Returns whether `length` bytes may be put at `offset`; changes nothing.
+    pub fn admit(&self, offset: u64, length: u64, close: bool) -> Result<(), Refusal> {
+        if self.stage != Stage::Open {
+            return Err(Refusal::Closed);
+        }
+        match &self.kind {
+            Kind::Sequential(so_far) if *so_far != offset => return Err(Refusal::IncorrectOffset(*so_far)),
+            Kind::Sequential(_) => {}
+            Kind::Concurrent(_) if !offset.is_multiple_of(ALIGNMENT) => return Err(Refusal::InvalidOffset),
+            Kind::Concurrent(_) if !close && !length.is_multiple_of(ALIGNMENT) => {
+                return Err(Refusal::InvalidSize);
+            }
+            Kind::Concurrent(_) => {}
+        }
+        if offset.checked_add(length).is_none_or(|end| end > LARGEST_FILE) {
+            return Err(Refusal::TooLarge);
+        }
+        if close && offset + length < self.end() {
+            return Err(Refusal::InvalidOffset);
+        }
+        Ok(())
+    }
+
+    /// Notes bytes that were admitted and are kept.
+    pub fn extend(&mut self, offset: u64, length: u64, close: bool) {
+        match &mut self.kind {
+            Kind::Sequential(so_far) => *so_far = offset + length,
+            Kind::Concurrent(stretches) => cover(stretches, offset, offset + length),
+        }
+        if close {
+            self.stage = Stage::Closed;
+        }
+    }
+
+    /// Returns whether a finishing call with `length` more bytes at `offset` makes the file whole.
+    pub fn complete(&self, offset: u64, length: u64) -> Result<(), Unfinished> {
+        if self.stage == Stage::Committed {
+            return Err(Unfinished::Lookup(Refusal::Closed));
+        }
+        let Kind::Concurrent(stretches) = &self.kind else {
+            return self.complete_in_order(offset, length).map_err(Unfinished::Lookup);
+        };
+        if length > 0 {
+            return Err(Unfinished::DataNotAllowed);
+        }
+        if self.stage == Stage::Open {
+            return Err(Unfinished::NotClosed);
+        }
+        if stretches.len() > 1 || stretches.keys().any(|start| *start > 0) {
+            return Err(Unfinished::MissingData);
+        }
+        if offset != self.end() {
+            return Err(Unfinished::Lookup(Refusal::IncorrectOffset(self.end())));
+        }
+        Ok(())
+    }
+
+    /// Returns whether a batch may finish the session: it has to be closed.
+    pub fn complete_in_batch(&self, offset: u64) -> Result<(), Unfinished> {
+        if self.stage == Stage::Open && matches!(self.kind, Kind::Sequential(_)) {
+            return Err(Unfinished::Lookup(Refusal::NotClosed));
+        }
+        self.complete(offset, 0)
+    }
+
+    /// Notes that the session has become a file.
+    pub fn commit(&mut self) {
+        self.stage = Stage::Committed;
+    }
+
+    /// Returns where the furthest byte ends.
+    pub fn end(&self) -> u64 {
+        match &self.kind {
+            Kind::Sequential(so_far) => *so_far,
+            Kind::Concurrent(stretches) => stretches.last_key_value().map_or(0, |(_, end)| *end),
+        }
+    }
+
+    fn complete_in_order(&self, offset: u64, length: u64) -> Result<(), Refusal> {
+        if self.end() != offset {
+            return Err(Refusal::IncorrectOffset(self.end()));
+        }
+        // A closed session is finished with nothing but the commit.
+        if length == 0 { Ok(()) } else { self.admit(offset, length, false) }
+    }
+}
+
+impl Refusal {
+    /// Returns the refusal's tag.
+    pub fn tag(self) -> &'static str {
+        match self {
+            Self::NotFound => "not_found",
+            Self::IncorrectOffset(_) => "incorrect_offset",
+            Self::Closed => "closed",
+            Self::NotClosed => "not_closed",
+            Self::TooLarge => "too_large",
+            Self::InvalidOffset => "concurrent_session_invalid_offset",
+            Self::InvalidSize => "concurrent_session_invalid_data_size",
+        }
+    }
+
+    /// Returns the refusal as a union: the offset stands beside the tag.
+    pub fn value(self) -> Value {
+        match self {
+            Self::IncorrectOffset(offset) => json!({".tag": self.tag(), "correct_offset": offset}),
+            _ => json!({".tag": self.tag()}),
+        }
+    }
+}
+
+/// Adds a stretch, joining it with those it overlaps or touches.
+fn cover(stretches: &mut BTreeMap<u64, u64>, mut start: u64, mut end: u64) {
+    if start == end {
+        return;
+    }
+    let near: Vec<u64> =
+        stretches.range(..=end).filter(|(_, other)| **other >= start).map(|(from, _)| *from).collect();
+    for from in near {
+        let until = stretches.remove(&from).unwrap_or(from);
+        (start, end) = (start.min(from), end.max(until));
+    }
+    stretches.insert(start, end);
+}
