@@ -31,8 +31,9 @@ pub struct Session {
 enum Kind {
     /// One after the other: this many bytes so far.
     Sequential(u64),
-    /// In any order: the stretches that are there, start and end, never touching each other.
-    Concurrent(BTreeMap<u64, u64>),
+    /// In any order: the stretches that are there, start and end, never touching each other; and where
+    /// the file ends, once the closing block has said so.
+    Concurrent { stretches: BTreeMap<u64, u64>, end: Option<u64> },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,7 +90,7 @@ impl Session {
     pub fn starting(order: Order, now: Timestamp) -> Self {
         let kind = match order {
             Order::Sequential => Kind::Sequential(0),
-            Order::Concurrent => Kind::Concurrent(BTreeMap::new()),
+            Order::Concurrent => Kind::Concurrent { stretches: BTreeMap::new(), end: None },
         };
         Self { started: now, kind, stage: Stage::Open }
     }
@@ -112,11 +113,13 @@ impl Session {
         match &self.kind {
             Kind::Sequential(so_far) if *so_far != offset => return Err(Refusal::IncorrectOffset(*so_far)),
             Kind::Sequential(_) => {}
-            Kind::Concurrent(_) if !offset.is_multiple_of(ALIGNMENT) => return Err(Refusal::InvalidOffset),
-            Kind::Concurrent(_) if !close && !length.is_multiple_of(ALIGNMENT) => {
+            Kind::Concurrent { .. } if !offset.is_multiple_of(ALIGNMENT) => {
+                return Err(Refusal::InvalidOffset);
+            }
+            Kind::Concurrent { .. } if !close && !length.is_multiple_of(ALIGNMENT) => {
                 return Err(Refusal::InvalidSize);
             }
-            Kind::Concurrent(_) => {}
+            Kind::Concurrent { .. } => {}
         }
         if offset.checked_add(length).is_none_or(|end| end > LARGEST_FILE) {
             return Err(Refusal::TooLarge);
@@ -131,7 +134,10 @@ impl Session {
     pub fn extend(&mut self, offset: u64, length: u64, close: bool) {
         match &mut self.kind {
             Kind::Sequential(so_far) => *so_far = offset + length,
-            Kind::Concurrent(stretches) => cover(stretches, offset, offset + length),
+            Kind::Concurrent { stretches, end } => {
+                cover(stretches, offset, offset + length);
+                *end = close.then_some(offset + length);
+            }
         }
         if close {
             self.stage = Stage::Closed;
@@ -143,7 +149,7 @@ impl Session {
         if self.stage == Stage::Committed {
             return Err(Unfinished::Lookup(Refusal::Closed));
         }
-        let Kind::Concurrent(stretches) = &self.kind else {
+        let Kind::Concurrent { stretches, .. } = &self.kind else {
             return self.complete_in_order(offset, length).map_err(Unfinished::Lookup);
         };
         if length > 0 {
@@ -152,11 +158,12 @@ impl Session {
         if self.stage == Stage::Open {
             return Err(Unfinished::NotClosed);
         }
-        if stretches.len() > 1 || stretches.keys().any(|start| *start > 0) {
+        let end = self.end();
+        if end > 0 && stretches.get(&0) != Some(&end) {
             return Err(Unfinished::MissingData);
         }
-        if offset != self.end() {
-            return Err(Unfinished::Lookup(Refusal::IncorrectOffset(self.end())));
+        if offset != end {
+            return Err(Unfinished::Lookup(Refusal::IncorrectOffset(end)));
         }
         Ok(())
     }
@@ -174,11 +181,12 @@ impl Session {
         self.stage = Stage::Committed;
     }
 
-    /// Returns where the furthest byte ends.
+    /// Returns where the file ends, as far as is known.
     pub fn end(&self) -> u64 {
         match &self.kind {
             Kind::Sequential(so_far) => *so_far,
-            Kind::Concurrent(stretches) => stretches.last_key_value().map_or(0, |(_, end)| *end),
+            Kind::Concurrent { end: Some(end), .. } => *end,
+            Kind::Concurrent { stretches, .. } => stretches.last_key_value().map_or(0, |(_, end)| *end),
         }
     }
 
