@@ -80,3 +80,19 @@ pub fn keep_only(dir: &Path, wanted: &BTreeSet<String>) -> std::io::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nobody_was_told_of_is_written_over_or_cut_off() {
+        let dir = tempfile::tempdir().unwrap();
+        let bodies = Bodies::at(dir.path().join("sessions")).unwrap();
+        bodies.write("pid:one", 0, b"known").unwrap();
+        bodies.write("pid:one", 5, b" lost reply").unwrap();
+        bodies.write("pid:one", 5, b" again").unwrap();
+        assert_eq!(bodies.seal("pid:one", 11).unwrap(), ContentHash::of(b"known again"));
+        assert_eq!(std::fs::read(bodies.path("pid:one")).unwrap(), b"known again");
+    }
+}

@@ -235,3 +235,90 @@ fn cover(stretches: &mut BTreeMap<u64, u64>, mut start: u64, mut end: u64) {
     }
     stretches.insert(start, end);
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn session(order: Order) -> Session {
+        Session::starting(order, Timestamp::UNIX_EPOCH)
+    }
+
+    /// Appends if the session lets one.
+    fn put(session: &mut Session, offset: u64, length: u64, close: bool) -> Result<(), Refusal> {
+        session.admit(offset, length, close)?;
+        session.extend(offset, length, close);
+        Ok(())
+    }
+
+    #[test]
+    fn a_sequential_session_takes_bytes_at_its_end_only() {
+        let mut session = session(Order::Sequential);
+        assert_eq!(put(&mut session, 0, 5, false), Ok(()));
+        assert_eq!(put(&mut session, 0, 5, false), Err(Refusal::IncorrectOffset(5)));
+        assert_eq!(put(&mut session, 6, 0, false), Err(Refusal::IncorrectOffset(5)));
+        assert_eq!(put(&mut session, 5, LARGEST_FILE - 4, false), Err(Refusal::TooLarge));
+        assert_eq!(put(&mut session, 5, u64::MAX, false), Err(Refusal::TooLarge));
+        assert_eq!(session.complete_in_batch(5), Err(Unfinished::Lookup(Refusal::NotClosed)));
+        assert_eq!(put(&mut session, 5, LARGEST_FILE - 5, true), Ok(()));
+        assert_eq!(put(&mut session, LARGEST_FILE, 0, false), Err(Refusal::Closed));
+        assert_eq!(session.complete(LARGEST_FILE, 1), Err(Unfinished::Lookup(Refusal::Closed)));
+        assert_eq!(session.complete_in_batch(LARGEST_FILE), Ok(()));
+    }
+
+    #[test]
+    fn the_closing_block_fixes_the_end() {
+        let mut session = session(Order::Concurrent);
+        assert_eq!(put(&mut session, ALIGNMENT, ALIGNMENT, false), Ok(()));
+        assert_eq!(put(&mut session, ALIGNMENT, 1, true), Err(Refusal::InvalidOffset));
+        assert_eq!(put(&mut session, 3 * ALIGNMENT, 0, true), Ok(()));
+        assert_eq!(put(&mut session, 0, ALIGNMENT, false), Err(Refusal::Closed));
+        assert_eq!(session.end(), 3 * ALIGNMENT);
+        assert_eq!(session.complete(3 * ALIGNMENT, 0), Err(Unfinished::MissingData));
+    }
+
+    #[test]
+    fn a_session_is_seven_days_old_at_most() {
+        let session = session(Order::Sequential);
+        let born = Timestamp::UNIX_EPOCH;
+        assert!(!session.expired(born + LIFE - SignedDuration::from_secs(1)));
+        assert!(session.expired(born + LIFE));
+    }
+
+    #[test]
+    fn a_committed_session_has_nothing_left_to_give() {
+        let mut session = session(Order::Sequential);
+        session.commit();
+        assert!(!session.has_body());
+        assert_eq!(session.complete(0, 0), Err(Unfinished::Lookup(Refusal::Closed)));
+        assert_eq!(put(&mut session, 0, 1, false), Err(Refusal::Closed));
+    }
+
+    proptest! {
+        /// Whatever comes in whatever order: the session is whole exactly when every block is there.
+        #[test]
+        fn no_block_is_forgotten_and_none_invented(
+            blocks in proptest::collection::vec((0..6_u64, 0..4_u64), 0..8),
+            tail in 0..3_u64,
+        ) {
+            let mut session = session(Order::Concurrent);
+            let mut there = [false; 10];
+            for (block, count) in &blocks {
+                put(&mut session, block * ALIGNMENT, count * ALIGNMENT, false).unwrap();
+                (*block..block + count).for_each(|block| there[block as usize] = true);
+            }
+            let blocks = there.iter().rposition(|there| *there).map_or(0, |last| last as u64 + 1);
+            put(&mut session, blocks * ALIGNMENT, tail, true).unwrap();
+            let end = blocks * ALIGNMENT + tail;
+            let whole = there[..blocks as usize].iter().all(|there| *there);
+            let expected = if whole { Ok(()) } else { Err(Unfinished::MissingData) };
+            prop_assert_eq!(session.complete(end, 0), expected);
+            if whole {
+                let wrong = Err(Unfinished::Lookup(Refusal::IncorrectOffset(end)));
+                prop_assert_eq!(session.complete(end + 1, 0), wrong);
+            }
+        }
+    }
+}

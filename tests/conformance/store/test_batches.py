@@ -116,7 +116,8 @@ def test_a_batch_has_no_more_than_a_thousand_entries(dbx):
 
 def test_the_earlier_batch_finishes_at_once_too(dbx, place):
     session = start(dbx, b"x", close=True)
-    launch = dbx.files_upload_session_finish_batch([entry(session, 1, f"{place}/a")])
+    with pytest.warns(DeprecationWarning):
+        launch = dbx.files_upload_session_finish_batch([entry(session, 1, f"{place}/a")])
     assert launch.is_complete()
     assert launch.get_complete().entries[0].get_success().path_lower == f"{place}/a"
     assert tags(refusal(dbx.files_upload_session_finish_batch_check, "no job")) == "invalid_async_job_id"

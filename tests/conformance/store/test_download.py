@@ -125,7 +125,12 @@ def test_a_download_may_be_a_get_with_the_argument_in_the_address(world, dbx, pl
 
 @pytest.mark.parametrize(
     ("path", "expected"),
-    [("/missing", "path/not_found"), ("", "path/not_file"), ("id:none", "path/not_found"), ("rev:" + "0" * 31, "path/not_found")],
+    [
+        ("/missing", "path/not_found"),
+        ("", "path/not_file"),
+        ("id:none", "path/not_found"),
+        ("rev:" + "0" * 31, "path/not_found"),
+    ],
 )
 def test_what_cannot_be_downloaded(dbx, place, path, expected):
     dbx.files_create_folder_v2(place)

@@ -1,6 +1,7 @@
 """The wire itself: routes, content types, unknown fields, chunked bodies, and what save_url does."""
 
 import json
+import socket
 
 import pytest
 import requests
@@ -176,3 +177,22 @@ def test_an_address_out_of_reach_fails_the_job(dbx, place):
 def test_what_is_no_address_and_what_is_no_job(dbx, place):
     assert refusal(dbx.files_save_url, f"{place}/a", "ftp://example.invalid/a").is_invalid_url()
     assert refusal(dbx.files_save_url_check_job_status, "no job").is_invalid_async_job_id()
+
+
+def test_a_client_may_wait_to_be_asked_for_its_body(world, place):
+    host, port = world.ready["dropbox_content"].removeprefix("http://").split(":")
+    head = (
+        "POST /2/files/upload HTTP/1.1\r\n"
+        f"Host: {host}\r\n"
+        f"Authorization: Bearer {world.ready['dropbox_token']}\r\n"
+        f'Dropbox-API-Arg: {{"path": "{place}/a"}}\r\n'
+        "Content-Type: application/octet-stream\r\n"
+        "Content-Length: 5\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n"
+    )
+    with socket.create_connection((host, int(port)), timeout=30) as wire:
+        wire.sendall(head.encode())
+        assert wire.recv(1024).startswith(b"HTTP/1.1 100 Continue\r\n")
+        wire.sendall(b"model")
+        answer = b"".join(iter(lambda: wire.recv(4096), b""))
+    assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert json.loads(answer.split(b"\r\n\r\n")[-1])["size"] == 5
