@@ -75,7 +75,7 @@ impl Admin {
     }
 
     /// Changes the world: `{"cloud": {"balance", "stock", "timing", "status", "revoke_tokens"},
-    /// "dropbox": {"allocated"}}`, each part optional.
+    /// "dropbox": {"allocated", "move_lag"}}`, each part optional.
     pub async fn set(&self, changes: &Value) -> Result<()> {
         self.post("set", changes).await.map(drop)
     }

@@ -1,5 +1,7 @@
 //! Reads a call's argument as strictly as Dropbox does: patterns, types, no unknown field.
 
+use std::ops::RangeInclusive;
+
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
@@ -8,6 +10,8 @@ use super::problem::Problem;
 /// A JSON object whose fields are taken one by one; what is left at the end is unknown.
 pub struct Fields {
     place: String,
+    /// The names of the objects around these fields, outermost first, with dots between them.
+    path: String,
     left: Map<String, Value>,
 }
 
@@ -54,7 +58,7 @@ impl Fields {
     /// Reads a call's argument; `place` is how errors name where it stood.
     pub fn parse(place: &str, text: &[u8]) -> Result<Self, Problem> {
         match serde_json::from_slice(text) {
-            Ok(Value::Object(left)) => Ok(Self { place: place.to_owned(), left }),
+            Ok(Value::Object(left)) => Ok(Self { place: place.to_owned(), path: String::new(), left }),
             Ok(_) => Err(Problem::BadCall(format!("{place}: expected object"))),
             Err(_) => Err(Problem::BadCall(format!("{place}: could not decode input as JSON"))),
         }
@@ -120,6 +124,30 @@ impl Fields {
         Err(self.bad_field(name, &format!("{number} is not within {} and {}", range.0, range.1)))
     }
 
+    /// Takes a whole number within a range.
+    pub fn integer(&mut self, name: &str, range: RangeInclusive<u64>) -> Result<Option<u64>, Problem> {
+        let number = match self.left.remove(name) {
+            None | Some(Value::Null) => return Ok(None),
+            Some(Value::Number(number)) => number,
+            Some(other) => {
+                return Err(self.bad_field(name, &format!("expected integer, got {}", kind(&other))));
+            }
+        };
+        match number.as_u64().filter(|whole| range.contains(whole)) {
+            Some(whole) => Ok(Some(whole)),
+            None if number.is_f64() => Err(self.bad_field(name, "expected integer, got float")),
+            None => {
+                let (least, most) = (range.start(), range.end());
+                Err(self.bad_field(name, &format!("{number} is not within {least} and {most}")))
+            }
+        }
+    }
+
+    /// Takes a whole number that must be there.
+    pub fn required_integer(&mut self, name: &str, range: RangeInclusive<u64>) -> Result<u64, Problem> {
+        self.integer(name, range)?.ok_or_else(|| self.missing(name))
+    }
+
     /// Takes a revision.
     pub fn rev(&mut self, name: &str) -> Result<Option<String>, Problem> {
         let rev = self.optional_text(name)?;
@@ -155,9 +183,23 @@ impl Fields {
     /// Takes an object with fields of its own.
     pub fn object(&mut self, name: &str) -> Result<Self, Problem> {
         match self.left.remove(name) {
-            Some(Value::Object(left)) => Ok(Self { place: format!("{}: {name}", self.place), left }),
+            Some(value) => self.inner(name, value),
             None => Err(self.missing(name)),
-            Some(other) => Err(self.bad_field(name, &format!("expected object, got {}", kind(&other)))),
+        }
+    }
+
+    /// Takes a list of objects, `most` of them at most.
+    pub fn objects(&mut self, name: &str, most: usize) -> Result<Vec<Self>, Problem> {
+        match self.left.remove(name) {
+            Some(Value::Array(values)) if values.len() <= most => {
+                values.into_iter().map(|value| self.inner(name, value)).collect()
+            }
+            Some(Value::Array(values)) => {
+                let count = values.len();
+                Err(self.bad_field(name, &format!("list must have at most {most} items, got {count}")))
+            }
+            Some(other) => Err(self.bad_field(name, &format!("expected list, got {}", kind(&other)))),
+            None => Err(self.missing(name)),
         }
     }
 
@@ -186,7 +228,18 @@ impl Fields {
 
     /// Returns a refusal of one field's value.
     pub fn bad_field(&self, name: &str, what: &str) -> Problem {
-        self.bad(format!("{name}: {what}"))
+        Problem::BadCall(format!("{}: {}: {what}", self.place, self.path_to(name)))
+    }
+
+    fn inner(&self, name: &str, value: Value) -> Result<Self, Problem> {
+        match value {
+            Value::Object(left) => Ok(Self { place: self.place.clone(), path: self.path_to(name), left }),
+            other => Err(self.bad_field(name, &format!("expected object, got {}", kind(&other)))),
+        }
+    }
+
+    fn path_to(&self, name: &str) -> String {
+        if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) }
     }
 
     fn missing(&self, name: &str) -> Problem {
@@ -194,7 +247,8 @@ impl Fields {
     }
 
     fn bad(&self, what: String) -> Problem {
-        Problem::BadCall(format!("{}: {what}", self.place))
+        let path = if self.path.is_empty() { String::new() } else { format!("{}: ", self.path) };
+        Problem::BadCall(format!("{}: {path}{what}", self.place))
     }
 }
 

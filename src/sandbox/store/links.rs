@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::argument::{Fields, Pattern};
 use super::tree::Revision;
-use super::writing::{Commit, LARGEST};
+use super::writing::{Commit, LARGEST, Stranded};
 use super::{Outcome, Store};
 use crate::digest::ContentHash;
 use crate::sandbox::random;
@@ -35,6 +35,13 @@ struct Up {
     commit: Commit,
     until: Timestamp,
     used: bool,
+}
+
+impl Links {
+    /// Returns the contents that links lead to.
+    pub fn hashes(&self) -> impl Iterator<Item = ContentHash> {
+        self.down.values().map(|link| link.file.hash)
+    }
 }
 
 impl Store {
@@ -75,6 +82,12 @@ impl Store {
         }
     }
 
+    /// Returns the file that a temporary link of this world leads to at this moment.
+    pub(super) fn link_target(&self, url: &str, now: Timestamp) -> Option<&Revision> {
+        let name = url.strip_prefix(&self.content_base)?.strip_prefix("/cd/0/get/")?.strip_suffix("/file")?;
+        self.links.down.get(name).filter(|link| link.until > now).map(|link| &link.file)
+    }
+
     /// Answers `POST` on a temporary upload link.
     pub(super) fn follow_up(&mut self, call: &Call, name: &str, now: Timestamp) -> Reply {
         let Some(link) = self.links.up.get(name) else { return Reply::text(409, "Link not found") };
@@ -87,14 +100,17 @@ impl Store {
         if call.body.len() > LARGEST {
             return Reply::text(413, "Request entity too large");
         }
-        let (commit, hash) = (link.commit.clone(), ContentHash::of(&call.body));
-        match self.commit(&commit, hash, &call.body, now) {
+        let commit = link.commit.clone();
+        match self.commit(&commit, &call.body, now) {
             Ok(Ok(_)) => {
                 self.links.up.entry(name.to_owned()).and_modify(|link| link.used = true);
-                Reply::json(200, &json!({"content-hash": hash}))
+                Reply::json(200, &json!({"content-hash": ContentHash::of(&call.body)}))
             }
             // Why it failed is not told to whoever holds nothing but the link.
-            Ok(Err(_)) => Reply::text(409, "Upload failed"),
+            Ok(Err(Stranded { session, .. })) => {
+                self.spent.push(session);
+                Reply::text(409, "Upload failed")
+            }
             Err(_) => Reply::text(500, ""),
         }
     }

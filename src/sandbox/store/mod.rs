@@ -1,33 +1,43 @@
-//! A Dropbox: one account, one app-folder app, its files with their revisions, temporary links.
+//! A Dropbox: one account, one app-folder app, its files with their revisions, upload sessions, links.
 //!
-//! An independent reading of the API documents: it shares no type with the client. Upload sessions are
-//! not here yet; they belong beside `writing`, whose `place` is what a finished session calls.
+//! An independent reading of the API documents: it shares no type with the client.
 
+mod account;
 mod argument;
+mod bodies;
+mod consent;
 mod links;
+mod moving;
 mod objects;
 mod problem;
 mod reading;
+mod routes;
+mod saving;
+mod session;
 #[cfg(test)]
 mod tests;
 mod tokens;
 mod tree;
+mod uploading;
 mod writing;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use self::argument::Fields;
+use self::bodies::Bodies;
+use self::consent::Codes;
 use self::links::Links;
 use self::objects::Objects;
 use self::problem::Problem;
+use self::saving::Jobs;
 use self::tokens::Tokens;
 use self::tree::Tree;
+use self::uploading::Sessions;
 use super::random;
-use super::wire::{Call, Reply};
+use super::state::cannot_use;
 use crate::error::{Error, Result as OurResult};
 
 /// What a route answers with.
@@ -44,8 +54,22 @@ pub struct Store {
     account: String,
     namespace: String,
     allocated: u64,
+    /// For how many seconds a file that was just written can't be found by a move or a copy.
+    #[serde(default)]
+    move_lag: f64,
     tree: Tree,
     links: Links,
+    #[serde(default)]
+    sessions: Sessions,
+    #[serde(default)]
+    codes: Codes,
+    #[serde(default)]
+    jobs: Jobs,
+    /// Sessions whose bytes nobody needs any more; removed once that is written down.
+    #[serde(skip)]
+    spent: Vec<String>,
+    #[serde(skip)]
+    bodies: Bodies,
     #[serde(skip)]
     objects: Objects,
     #[serde(skip)]
@@ -58,14 +82,9 @@ pub struct Store {
 pub struct Changes {
     /// What the account may hold, in bytes.
     allocated: Option<u64>,
-}
-
-/// How a route takes its argument.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Style {
-    Rpc,
-    Upload,
-    Download,
+    /// For how many (sandbox) seconds a move or copy answers `from_lookup/not_found` for a file that was
+    /// just written, as the real service does at times; 0 at first.
+    move_lag: Option<f64>,
 }
 
 impl Store {
@@ -76,126 +95,53 @@ impl Store {
             account: format!("dbid:{}", random::word(35)),
             namespace: (1_000_000_000 + u64::from_str_radix(&random::hex(8), 16).unwrap_or(0)).to_string(),
             allocated: ALLOCATED,
+            move_lag: 0.0,
             tree: Tree::default(),
             links: Links::default(),
+            sessions: Sessions::default(),
+            codes: Codes::default(),
+            jobs: Jobs::default(),
+            spent: Vec::new(),
+            bodies: Bodies::default(),
             objects: Objects::default(),
             content_base: String::new(),
         }
     }
 
-    /// Says where the objects are kept and under which base URL the content routes are reached.
+    /// Says where the bytes are kept and under which base URL the content routes are reached.
+    ///
+    /// Removes what a process that died left behind: bytes that belong to no file and no session.
     pub fn connect(&mut self, dir: &Path, content_base: &str) -> OurResult<()> {
-        self.objects = Objects::at(dir.join("dropbox").join("objects"))?;
+        let dir = dir.join("dropbox");
+        self.objects = Objects::at(dir.join("objects"))?;
+        self.bodies = Bodies::at(dir.join("sessions"))?;
         content_base.clone_into(&mut self.content_base);
-        Ok(())
+        let files = self.tree.hashes().chain(self.links.hashes());
+        let files: BTreeSet<String> = files.map(|hash| hash.to_string()).collect();
+        let living = self.sessions.iter().filter(|(_, session)| session.has_body());
+        let uploads: BTreeSet<String> = living.map(|(id, _)| bodies::name(id).to_owned()).collect();
+        let swept = self.objects.keep_only(&files).and_then(|()| self.bodies.keep_only(&uploads));
+        swept.map_err(|error| cannot_use(&dir, &error))
     }
 
-    /// Forgets every file and link; the account and its tokens stay.
+    /// Forgets every file, upload and link; the account and its secrets stay and are good again.
     pub fn empty(&mut self) -> OurResult<()> {
         // Cursors of before must not be taken for new ones.
         self.tree = Tree { epoch: self.tree.epoch + 1, ..Tree::default() };
         self.links = Links::default();
-        self.objects.clear().map_err(|error| Error::new("cannot empty the sandbox's Dropbox").because(&error))
+        self.sessions = Sessions::default();
+        self.jobs = Jobs::default();
+        self.spent.clear();
+        self.tokens.reinstate();
+        let emptied = self.objects.keep_only(&BTreeSet::new());
+        let emptied = emptied.and_then(|()| self.bodies.keep_only(&BTreeSet::new()));
+        emptied.map_err(|error| Error::new("cannot empty the sandbox's Dropbox").because(&error))
     }
 
     /// Changes the world behind the API's back.
     pub fn set(&mut self, changes: &Changes) {
         self.allocated = changes.allocated.unwrap_or(self.allocated);
-    }
-
-    /// Answers one request to the API host.
-    pub fn answer_api(&mut self, call: &Call, now: Timestamp) -> Reply {
-        if call.path == "/oauth2/token" && call.method == "POST" {
-            return self.tokens.refresh(call, now).with(REQUEST_ID, random::hex(32));
-        }
-        let name = call.path.strip_prefix("/2/").unwrap_or(&call.path).to_owned();
-        self.api(&name, call, now)
-            .unwrap_or_else(|problem| problem.reply(&name))
-            .with(REQUEST_ID, random::hex(32))
-    }
-
-    /// Answers one request to the content host, which is also where temporary links lead.
-    pub fn answer_content(&mut self, call: &Call, now: Timestamp) -> Reply {
-        let segments = call.segments();
-        let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
-        let reply = match (call.method.as_str(), segments.as_slice()) {
-            ("GET" | "HEAD", ["cd", "0", "get", link, "file"]) => self.follow_down(call, link, now),
-            ("POST", ["apitul", "1", link]) => self.follow_up(call, link, now),
-            _ => {
-                let name = call.path.strip_prefix("/2/").unwrap_or(&call.path).to_owned();
-                self.content(&name, call, now).unwrap_or_else(|problem| problem.reply(&name))
-            }
-        };
-        reply.with(REQUEST_ID, random::hex(32))
-    }
-
-    fn api(&mut self, name: &str, call: &Call, now: Timestamp) -> Result<Reply, Problem> {
-        const ACCOUNT: &str = "account_info.read";
-        const LOOK: &str = "files.metadata.read";
-        const READ: &str = "files.content.read";
-        const WRITE: &str = "files.content.write";
-        let scope = match name {
-            "check/user" | "users/get_current_account" | "users/get_space_usage" => ACCOUNT,
-            "files/get_metadata"
-            | "files/list_folder"
-            | "files/list_folder/continue"
-            | "files/list_revisions" => LOOK,
-            "files/get_temporary_link" => READ,
-            "files/get_temporary_upload_link"
-            | "files/create_folder_v2"
-            | "files/delete_v2"
-            | "files/move_v2"
-            | "files/copy_v2"
-            | "files/restore" => WRITE,
-            _ => return Err(unknown_function(name)),
-        };
-        self.admit(call, scope, now)?;
-        let value = match name {
-            "users/get_current_account" => no_argument(call).map(|()| self.current_account())?,
-            "users/get_space_usage" => no_argument(call).map(|()| self.space_usage())?,
-            _ => {
-                let fields = argument(call, Style::Rpc)?;
-                match name {
-                    "check/user" => check_user(fields)?,
-                    "files/get_metadata" => self.get_metadata(fields)?,
-                    "files/list_folder" => self.list_folder(fields)?,
-                    "files/list_folder/continue" => self.list_more(fields)?,
-                    "files/list_revisions" => self.list_revisions(fields)?,
-                    "files/get_temporary_link" => self.link_down(fields, now)?,
-                    "files/get_temporary_upload_link" => self.link_up(fields, now)?,
-                    "files/create_folder_v2" => self.create_folder(fields, now)?,
-                    "files/delete_v2" => self.delete(fields, now)?,
-                    "files/move_v2" => self.relocate(fields, false, now)?,
-                    "files/copy_v2" => self.relocate(fields, true, now)?,
-                    "files/restore" => self.restore(fields, now)?,
-                    _ => return Err(unknown_function(name)),
-                }
-            }
-        };
-        Ok(Reply::json(200, &value))
-    }
-
-    fn content(&mut self, name: &str, call: &Call, now: Timestamp) -> Result<Reply, Problem> {
-        match name {
-            "files/upload" => {
-                self.admit(call, "files.content.write", now)?;
-                let fields = argument(call, Style::Upload)?;
-                self.upload(fields, &call.body, now).map(|metadata| Reply::json(200, &metadata))
-            }
-            "files/download" => {
-                self.admit(call, "files.content.read", now)?;
-                let fields = argument(call, Style::Download)?;
-                self.download(call, fields)
-            }
-            _ => Err(unknown_function(name)),
-        }
-    }
-
-    fn admit(&self, call: &Call, scope: &str, now: Timestamp) -> Result<(), Problem> {
-        if call.method != "POST" && call.query("arg").is_none() {
-            return Err(Problem::BadCall(format!("Bad HTTP method {}", call.method)));
-        }
-        self.tokens.check(call, scope, now)
+        self.move_lag = changes.move_lag.unwrap_or(self.move_lag);
     }
 
     /// Turns a path argument into a path from the root; `None` when it names nothing there could be.
@@ -205,97 +151,11 @@ impl Store {
         }
         match path.strip_prefix("ns:") {
             None => Some(path.to_owned()),
-            Some(rest) => rest.strip_prefix(&self.namespace).map(str::to_owned),
+            Some(rest) => {
+                let rest = rest.strip_prefix(&self.namespace)?;
+                // Another namespace's number may begin with ours.
+                (rest.is_empty() || rest.starts_with('/')).then(|| rest.to_owned())
+            }
         }
     }
-
-    fn current_account(&self) -> Value {
-        json!({
-            "account_id": self.account,
-            "name": {"given_name": "Sand", "surname": "Box", "familiar_name": "Sand",
-                     "display_name": "Sand Box", "abbreviated_name": "SB"},
-            "email": "sandbox@example.invalid", "email_verified": true, "disabled": false, "country": "FI",
-            "locale": "en", "referral_link": "https://www.dropbox.com/referrals/sandbox", "is_paired": false,
-            "account_type": {".tag": "pro"},
-            "root_info": {".tag": "user", "root_namespace_id": self.namespace, "home_namespace_id": self.namespace},
-        })
-    }
-
-    fn space_usage(&self) -> Value {
-        json!({"used": self.tree.used(), "allocation": {".tag": "individual", "allocated": self.allocated}})
-    }
-}
-
-const REQUEST_ID: &str = "x-dropbox-request-id";
-
-fn check_user(mut fields: Fields) -> Outcome {
-    let query = fields.optional_text("query")?.unwrap_or_default();
-    if query.chars().count() > 500 {
-        return Err(fields.bad_field("query", "must have at most 500 characters"));
-    }
-    fields.finish()?;
-    Ok(json!({"result": query}))
-}
-
-/// Reads the argument from where the route's style has it, and checks the content type on the way.
-fn argument(call: &Call, style: Style) -> Result<Fields, Problem> {
-    check_type(call, style)?;
-    if style == Style::Rpc {
-        return Fields::parse("request body", &call.body);
-    }
-    if let Some(argument) = call.query("arg") {
-        return Fields::parse("URL parameter \"arg\"", argument.as_bytes());
-    }
-    let Some(header) = call.headers.get("dropbox-api-arg") else {
-        let text = "Must provide HTTP header \"Dropbox-API-Arg\" or URL parameter \"arg\".";
-        return Err(Problem::BadCall(text.to_owned()));
-    };
-    let place = "HTTP header \"Dropbox-API-Arg\"";
-    if !header.as_bytes().iter().all(|byte| (b' '..=b'~').contains(byte)) {
-        return Err(Problem::BadCall(format!("{place}: could not decode input as JSON")));
-    }
-    Fields::parse(place, header.as_bytes())
-}
-
-fn check_type(call: &Call, style: Style) -> Result<(), Problem> {
-    let sent = call.header("content-type").unwrap_or_default();
-    let expected: &[&str] = match style {
-        Style::Rpc => &["application/json", "application/json; charset=utf-8", CORS_HACK],
-        Style::Upload => &["application/octet-stream", CORS_HACK],
-        Style::Download => &[
-            "",
-            "text/plain",
-            "text/plain; charset=utf-8",
-            "application/octet-stream",
-            "application/octet-stream; charset=utf-8",
-            CORS_HACK,
-        ],
-    };
-    if expected.contains(&sent) {
-        return Ok(());
-    }
-    let expected: Vec<String> = expected.iter().map(|kind| format!("\"{kind}\"")).collect();
-    let expected = expected.join(", ");
-    Err(Problem::BadCall(format!(
-        "Bad HTTP \"Content-Type\" header: \"{sent}\".  Expecting one of {expected}."
-    )))
-}
-
-const CORS_HACK: &str = "text/plain; charset=dropbox-cors-hack";
-
-/// A route without an argument takes the body `null`, or nothing at all and no content type.
-fn no_argument(call: &Call) -> Result<(), Problem> {
-    if call.body.is_empty() && call.header("content-type").is_none() {
-        return Ok(());
-    }
-    check_type(call, Style::Rpc)?;
-    match serde_json::from_slice(&call.body) {
-        Ok(Value::Null) => Ok(()),
-        Ok(_) => Err(Problem::BadCall("request body: expected null".to_owned())),
-        Err(_) => Err(Problem::BadCall("request body: could not decode input as JSON".to_owned())),
-    }
-}
-
-fn unknown_function(name: &str) -> Problem {
-    Problem::BadCall(format!("Unknown API function: \"{name}\""))
 }

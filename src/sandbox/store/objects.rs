@@ -1,8 +1,9 @@
 //! The bytes of all files, kept once per content.
 
-use std::io::Write as _;
-use std::path::PathBuf;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
+use super::bodies::keep_only;
 use crate::digest::ContentHash;
 use crate::error::Result;
 use crate::sandbox::state::cannot_use;
@@ -11,6 +12,15 @@ use crate::sandbox::state::cannot_use;
 #[derive(Clone, Default)]
 pub struct Objects {
     dir: PathBuf,
+}
+
+/// Whether some content is here only since it was lent.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Lent {
+    /// It was here before.
+    Known,
+    /// It came just now.
+    New,
 }
 
 impl Objects {
@@ -25,21 +35,25 @@ impl Objects {
         self.dir.join(hash.to_string())
     }
 
-    /// Keeps some bytes; they are on disk when this returns.
-    pub fn keep(&self, hash: ContentHash, bytes: &[u8]) -> std::io::Result<()> {
-        let path = self.path(hash);
-        if path.exists() {
-            return Ok(());
+    /// Keeps the content of a file that is on disk, without copying it; the file itself stays.
+    pub fn lend(&self, hash: ContentHash, body: &Path) -> std::io::Result<Lent> {
+        match std::fs::hard_link(body, self.path(hash)) {
+            Ok(()) => std::fs::File::open(&self.dir)?.sync_all().map(|()| Lent::New),
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(Lent::Known),
+            Err(error) => Err(error),
         }
-        let mut file = tempfile::NamedTempFile::new_in(&self.dir)?;
-        file.write_all(bytes)?;
-        file.as_file().sync_all()?;
-        file.persist(path).map(|_| ()).map_err(|error| error.error)
     }
 
-    /// Removes everything.
-    pub fn clear(&self) -> std::io::Result<()> {
-        std::fs::remove_dir_all(&self.dir)?;
-        std::fs::create_dir_all(&self.dir)
+    /// Gives back what was lent and became no file.
+    pub fn give_back(&self, hash: ContentHash, lent: Lent) {
+        if lent == Lent::New {
+            // Left behind it would only take up room.
+            let _ = std::fs::remove_file(self.path(hash));
+        }
+    }
+
+    /// Removes every content that isn't named here.
+    pub fn keep_only(&self, wanted: &BTreeSet<String>) -> std::io::Result<()> {
+        keep_only(&self.dir, wanted)
     }
 }

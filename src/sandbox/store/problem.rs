@@ -12,6 +12,8 @@ pub enum Problem {
     BadCall(String),
     /// The token does not do (401): the error's value.
     Token(Value),
+    /// The header `Dropbox-API-Path-Root` does not do (422): its tag and the error's value.
+    PathRoot(&'static str, Value),
     /// The route's own error (409): its tags and its value.
     Route(Vec<&'static str>, Value),
     /// Something of ours failed (500).
@@ -33,16 +35,25 @@ impl Problem {
     pub fn reply(self, name: &str) -> Reply {
         match self {
             Self::BadCall(text) => {
-                Reply::text(400, format!("Error in call to API function \"{name}\": {text}"))
+                Reply::text(400, format!("Error in call to API function \"{}\": {text}", versioned(name)))
             }
             Self::Token(error) => {
                 let tag = error[".tag"].as_str().unwrap_or("other").to_owned();
                 let realm = "Bearer realm=\"Dropbox-API\"";
                 Reply::json(401, &summarised(&[&tag], error)).with("www-authenticate", realm)
             }
+            Self::PathRoot(tag, error) => Reply::json(422, &summarised(&[tag], error)),
             Self::Route(tags, error) => Reply::json(409, &summarised(&tags, error)),
             Self::Broken => Reply::text(500, ""),
         }
+    }
+}
+
+/// Returns a function's name as error texts have it: `append_v2` is called `append:2` there.
+fn versioned(name: &str) -> String {
+    match name.rsplit_once("_v") {
+        Some((plain, version)) if version.parse::<u8>().is_ok() => format!("{plain}:{version}"),
+        _ => name.to_owned(),
     }
 }
 

@@ -28,6 +28,15 @@ struct Cursor {
     after: Option<String>,
 }
 
+impl Cursor {
+    fn read(fields: &mut Fields) -> Result<Self, Problem> {
+        let text = fields.text("cursor")?;
+        let decoded = URL_SAFE_NO_PAD.decode(&text).ok();
+        let cursor = decoded.and_then(|text| serde_json::from_slice(&text).ok());
+        cursor.ok_or_else(|| fields.bad_field("cursor", "Invalid \"cursor\" parameter"))
+    }
+}
+
 impl Store {
     /// `files/get_metadata`.
     pub(super) fn get_metadata(&self, mut fields: Fields) -> Outcome {
@@ -58,7 +67,7 @@ impl Store {
         let path = fields.path("path", Pattern::Folder)?;
         let recursive = fields.flag("recursive")?;
         let deleted = fields.flag("include_deleted")?;
-        let limit = fields.number("limit", (1.0, 2000.0))?.map_or(PAGE, |limit| limit as usize);
+        let limit = fields.integer("limit", 1..=2000)?.map_or(PAGE, |limit| limit as usize);
         fields.ignore(&[
             "include_media_info",
             "include_has_explicit_shared_members",
@@ -83,12 +92,7 @@ impl Store {
 
     /// `files/list_folder/continue`.
     pub(super) fn list_more(&self, mut fields: Fields) -> Outcome {
-        let text = fields.text("cursor")?;
-        let decoded = URL_SAFE_NO_PAD.decode(&text).ok();
-        let cursor = decoded.and_then(|text| serde_json::from_slice::<Cursor>(&text).ok());
-        let Some(cursor) = cursor else {
-            return Err(fields.bad_field("cursor", "Invalid \"cursor\" parameter"));
-        };
+        let cursor = Cursor::read(&mut fields)?;
         fields.finish()?;
         if cursor.epoch != self.tree.epoch {
             return Err(Problem::route(&["reset"]));
@@ -99,11 +103,23 @@ impl Store {
         self.page(cursor)
     }
 
+    /// `files/list_folder/longpoll`, without the wait: nobody may hold up the world's clock.
+    ///
+    /// The contract allows it ("at most" the timeout); `backoff` keeps a caller from asking at once again.
+    pub(super) fn news(&self, mut fields: Fields) -> Outcome {
+        let cursor = Cursor::read(&mut fields)?;
+        let timeout = fields.integer("timeout", 30..=480)?.unwrap_or(30);
+        fields.finish()?;
+        if cursor.epoch != self.tree.epoch {
+            return Err(Problem::route(&["reset"]));
+        }
+        let unseen =
+            cursor.after.is_some() || self.below_or_at(&cursor).any(|(_, entry)| entry.changed > cursor.seen);
+        Ok(if unseen { json!({"changes": true}) } else { json!({"changes": false, "backoff": timeout}) })
+    }
+
     fn page(&self, mut cursor: Cursor) -> Outcome {
-        let mut found: Vec<(&String, &Entry)> = self.tree.below(&cursor.path, cursor.recursive).collect();
-        // The folder itself is part of its recursive list, but not the root.
-        let own = self.tree.entries.get_key_value(&folded(&cursor.path));
-        found.extend(own.filter(|_| cursor.recursive && !cursor.path.is_empty()));
+        let mut found: Vec<(&String, &Entry)> = self.below_or_at(&cursor).collect();
         match &cursor.after {
             Some(after) => {
                 found.retain(|(key, entry)| *key > after && (cursor.deleted || entry.exists()));
@@ -127,11 +143,19 @@ impl Store {
         Ok(json!({"entries": entries, "cursor": URL_SAFE_NO_PAD.encode(text), "has_more": more}))
     }
 
+    /// Returns everything a list may tell of, deleted or not.
+    fn below_or_at(&self, cursor: &Cursor) -> impl Iterator<Item = (&String, &Entry)> {
+        // The folder itself is part of its recursive list, but not the root.
+        let own = self.tree.entries.get_key_value(&folded(&cursor.path));
+        let own = own.filter(|_| cursor.recursive && !cursor.path.is_empty());
+        self.tree.below(&cursor.path, cursor.recursive).chain(own)
+    }
+
     /// `files/list_revisions`.
     pub(super) fn list_revisions(&self, mut fields: Fields) -> Outcome {
         let path = fields.path("path", Pattern::PathOrId)?;
         let by_id = fields.union("mode")?.is_some_and(|(tag, _)| tag == "id");
-        let limit = fields.number("limit", (1.0, 100.0))?.map_or(10, |limit| limit as usize);
+        let limit = fields.integer("limit", 1..=100)?.map_or(10, |limit| limit as usize);
         let before = fields.rev("before_rev")?;
         fields.ignore(&["include_restorable_info"]);
         fields.finish()?;
@@ -167,14 +191,14 @@ impl Store {
         fields.finish()?;
         let path = rev.map_or(path, |rev| format!("rev:{rev}"));
         let (entry, file) = self.file_at(&path)?;
+        let etag = format!("W/\"{}\"", file.rev);
+        if call.header("if-none-match").is_some_and(|known| names(known, &etag)) {
+            return Ok(Reply::empty(304).with("etag", etag));
+        }
         let result = header_safe(&entry.file_metadata(file));
-        let reply = self.bytes_of(file, call.header("range")).ok_or_else(|| {
-            Problem::Route(
-                vec!["range", "not_satisfiable"],
-                json!({".tag": "range", "range": {".tag": "not_satisfiable"}}),
-            )
-        })?;
-        let reply = reply.with("dropbox-api-result", result).with("etag", format!("W/\"{}\"", file.rev));
+        let reply = self.bytes_of(file, call.header("range"));
+        let reply = reply.ok_or_else(|| Problem::route(&["range", "not_satisfiable"]))?;
+        let reply = reply.with("dropbox-api-result", result).with("etag", etag);
         Ok(reply.with("original-content-length", file.size.to_string()))
     }
 
@@ -190,30 +214,46 @@ impl Store {
 
     /// Returns a file's bytes or the part a `Range` header asks for; `None` if there is no such part.
     pub(super) fn bytes_of(&self, file: &Revision, range: Option<&str>) -> Option<Reply> {
-        let (from, length) = match range.and_then(|range| range.strip_prefix("bytes=")) {
-            Some(range) => part(range, file.size)?,
-            None => (0, file.size),
+        let part = match range.and_then(|range| part(range, file.size)) {
+            None => None,
+            Some(None) => return None,
+            Some(there) => there,
         };
-        let whole = range.is_none();
+        let (from, length) = part.unwrap_or((0, file.size));
         let body = Payload::File { path: self.objects.path(file.hash), from, length };
-        let reply = Reply { status: if whole { 200 } else { 206 }, headers: Vec::new(), body };
+        let status = if part.is_some() { 206 } else { 200 };
+        let reply = Reply { status, headers: Vec::new(), body };
         let reply = reply.with("content-type", "application/octet-stream").with("accept-ranges", "bytes");
-        if whole {
+        if part.is_none() {
             return Some(reply);
         }
         Some(reply.with("content-range", format!("bytes {from}-{}/{}", from + length - 1, file.size)))
     }
 }
 
-/// Reads `a-b`, `a-` or `-n`; returns the first byte and the length.
-fn part(range: &str, size: u64) -> Option<(u64, u64)> {
-    let (first, last) = range.split_once('-')?;
+/// Reads `bytes=a-b`, `bytes=a-` or `bytes=-n`; returns the first byte and the length.
+///
+/// `None` is a header that says something else and is ignored, `Some(None)` a part that isn't there.
+fn part(range: &str, size: u64) -> Option<Option<(u64, u64)>> {
+    let (first, last) = range.strip_prefix("bytes=")?.split_once('-')?;
     let (from, to) = match (first, last) {
         ("", count) => (size.saturating_sub(count.parse().ok()?), size),
         (first, "") => (first.parse().ok()?, size),
-        (first, last) => (first.parse().ok()?, last.parse::<u64>().ok()?.saturating_add(1).min(size)),
+        (first, last) => {
+            let (first, last): (u64, u64) = (first.parse().ok()?, last.parse().ok()?);
+            if last < first {
+                return None;
+            }
+            (first, last.saturating_add(1).min(size))
+        }
     };
-    (from < to).then_some((from, to - from))
+    Some((from < to).then(|| (from, to - from)))
+}
+
+/// Returns whether an `If-None-Match` header names this tag; weak tags are compared as if they were strong.
+fn names(known: &str, etag: &str) -> bool {
+    let plain = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
+    known.split(',').any(|one| one.trim() == "*" || plain(one) == plain(etag))
 }
 
 /// Writes JSON so that a header can carry it: DEL and everything beyond ASCII as `\uXXXX`.

@@ -1,5 +1,8 @@
 //! Dropbox's rules, asked over real HTTP.
 
+mod logins;
+mod uploads;
+
 use serde_json::{Value, json};
 
 use super::argument::Fields;

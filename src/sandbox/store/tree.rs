@@ -13,6 +13,9 @@ use crate::sandbox::random;
 const DISALLOWED: [&str; 6] =
     ["desktop.ini", "thumbs.db", ".ds_store", "icon\r", ".dropbox", ".dropbox.attr"];
 
+/// The most characters of one part of a path.
+const LONGEST_NAME: usize = 255;
+
 /// Every path that ever was something, by its folded form.
 #[derive(Default, Serialize, Deserialize)]
 pub struct Tree {
@@ -154,8 +157,13 @@ impl Tree {
 
     /// Makes a folder and those above it.
     pub fn make_folder(&mut self, path: &str, now: Timestamp) -> Result<&Entry, WriteError> {
+        self.put_folder(path, &new_id(), now)
+    }
+
+    /// Puts a folder that has an id already, making those above it.
+    pub fn put_folder(&mut self, path: &str, id: &str, now: Timestamp) -> Result<&Entry, WriteError> {
         let display = self.make_parents(path, now)?;
-        self.set(&display, Node::Folder(new_id()), Vec::new());
+        self.set(&display, Node::Folder(id.to_owned()), Vec::new());
         Ok(&self.entries[&folded(&display)])
     }
 
@@ -169,6 +177,11 @@ impl Tree {
                 (entry.node, entry.changed) = (Node::Deleted(now), self.changes);
             }
         }
+    }
+
+    /// Returns the contents of all revisions.
+    pub fn hashes(&self) -> impl Iterator<Item = ContentHash> {
+        self.entries.values().flat_map(|entry| &entry.revisions).map(|revision| revision.hash)
     }
 
     /// Returns the bytes that living files take up.
@@ -208,7 +221,10 @@ pub type WriteError = &'static [&'static str];
 /// Refuses a path that can't be written.
 pub fn check_name(path: &str) -> Result<(), WriteError> {
     let malformed = |part: &str| {
-        part.is_empty() || part == "." || part == ".." || part.ends_with(' ') || part.chars().count() > 255
+        part.is_empty()
+            || matches!(part, "." | "..")
+            || part.ends_with(char::is_whitespace)
+            || part.chars().count() > LONGEST_NAME
     };
     let parts = path.strip_prefix('/').unwrap_or(path);
     if parts.split('/').any(malformed) || path.contains(['\\', '\u{7f}', '\0']) {

@@ -8,6 +8,7 @@ use super::argument::{Fields, Pattern, is_rev};
 use super::problem::{Problem, nested};
 use super::reading::not_found;
 use super::tree::{Entry, Node, Revision, WriteError, check_name, folded, last, new_id, new_rev};
+use super::uploading::{check_body, new_session};
 use super::{Outcome, Store};
 use crate::digest::ContentHash;
 use crate::sandbox::random;
@@ -32,14 +33,29 @@ enum Mode {
     Update(String),
 }
 
-/// Some bytes that are already kept.
+/// Some bytes that are on disk.
 #[derive(Clone, Copy)]
-struct Content {
-    hash: ContentHash,
-    size: u64,
+pub struct Content {
+    /// Their content hash.
+    pub hash: ContentHash,
+    /// How many they are.
+    pub size: u64,
+}
+
+/// A commit that failed: the tags of its WriteError, and the session that has the bytes.
+pub struct Stranded {
+    /// The tags, outermost first.
+    pub tags: WriteError,
+    /// Where the bytes are; nobody has been told of it yet.
+    pub session: String,
 }
 
 impl Commit {
+    /// Returns a commit that puts its bytes beside whatever is there.
+    pub fn beside(path: String) -> Self {
+        Self { path, mode: Mode::Add, autorename: true, client_modified: None, strict: false }
+    }
+
     /// Reads the fields of a CommitInfo.
     pub fn read(fields: &mut Fields) -> Result<Self, Problem> {
         let path = fields.path("path", Pattern::WriteOrId)?;
@@ -77,34 +93,56 @@ impl Store {
         let commit = Commit::read(&mut fields)?;
         let expected = fields.hash("content_hash")?;
         fields.finish()?;
-        if body.len() > LARGEST {
-            return Err(Problem::route(&["payload_too_large"]));
-        }
-        let hash = ContentHash::of(body);
-        if expected.is_some_and(|expected| expected != hash.to_string()) {
-            return Err(Problem::route(&["content_hash_mismatch"]));
-        }
-        self.commit(&commit, hash, body, now)?.map_err(|tags| {
-            let session = format!("pid_upload_session:{}", random::word(40));
+        check_body(body, expected.as_deref())?;
+        self.commit(&commit, body, now)?.map_err(|Stranded { tags, session }| {
+            self.keep_upload(session.clone(), body.len() as u64, now);
             let error = json!({".tag": "path", "reason": nested(tags), "upload_session_id": session});
             Problem::Route([&["path"], tags].concat(), error)
         })
     }
 
-    /// Keeps the bytes and puts them where the commit says; the inner error is a WriteError's tags.
+    /// Keeps the bytes and puts them where the commit says.
     pub(super) fn commit(
         &mut self,
         commit: &Commit,
-        hash: ContentHash,
         body: &[u8],
         now: Timestamp,
+    ) -> Result<Result<Value, Stranded>, Problem> {
+        let session = new_session();
+        self.bodies.write(&session, 0, body).map_err(|_| Problem::Broken)?;
+        let content = Content { hash: ContentHash::of(body), size: body.len() as u64 };
+        let placed = self.settle(commit, content, &session, now)?;
+        Ok(placed.map_err(|tags| Stranded { tags, session }))
+    }
+
+    /// Puts the bytes of a session where the commit says; the inner error is a WriteError's tags.
+    ///
+    /// The session's own file stays until the new state is on disk: a process that dies before that must
+    /// find the session as it was.
+    pub(super) fn settle(
+        &mut self,
+        commit: &Commit,
+        content: Content,
+        session: &str,
+        now: Timestamp,
     ) -> Result<Result<Value, WriteError>, Problem> {
-        self.objects.keep(hash, body).map_err(|_| Problem::Broken)?;
-        Ok(self.place(commit, Content { hash, size: body.len() as u64 }, now))
+        let lent =
+            self.objects.lend(content.hash, &self.bodies.path(session)).map_err(|_| Problem::Broken)?;
+        let placed = self.place(commit, content, now);
+        match placed {
+            Ok(_) => self.spent.push(session.to_owned()),
+            Err(_) => self.objects.give_back(content.hash, lent),
+        }
+        Ok(placed)
     }
 
     /// Decides by the write mode what a commit does; the rules stand in the facts' section 4.
-    fn place(&mut self, commit: &Commit, content: Content, now: Timestamp) -> Result<Value, WriteError> {
+    pub(super) fn place(
+        &mut self,
+        commit: &Commit,
+        content: Content,
+        now: Timestamp,
+    ) -> Result<Value, WriteError> {
         let path = self.resolved(&commit.path).ok_or(&["malformed_path"] as WriteError)?;
         check_name(&path)?;
         let Some(current) = self.tree.get(&path) else {
@@ -121,6 +159,10 @@ impl Store {
         };
         let same = file.hash == content.hash;
         match (fits, same) {
+            // Strictly, the same content again is a conflict even for the right revision.
+            (true, true) if commit.strict && commit.mode != Mode::Overwrite => {
+                self.aside(&path, commit, content, now, &["conflict", "file"])
+            }
             (true, true) => Ok(current.file_metadata(file)),
             (false, true) if !commit.strict => Ok(current.file_metadata(file)),
             (true, false) => self.write(&path, commit, content, now),
@@ -171,7 +213,7 @@ impl Store {
         Ok(entry.file_metadata(&revision))
     }
 
-    fn free_name(&self, path: &str, label: impl Fn(u32) -> String) -> String {
+    pub(super) fn free_name(&self, path: &str, label: impl Fn(u32) -> String) -> String {
         let name = last(path);
         let (stem, dot, kind) = match name.rfind('.').filter(|at| *at > 0) {
             Some(at) => (&name[..at], ".", &name[at + 1..]),
@@ -238,74 +280,6 @@ impl Store {
         Ok(json!({"metadata": metadata}))
     }
 
-    /// `files/move_v2` and `files/copy_v2`.
-    pub(super) fn relocate(&mut self, mut fields: Fields, keep: bool, now: Timestamp) -> Outcome {
-        let from = fields.path("from_path", Pattern::WriteOrId)?;
-        let to = fields.path("to_path", Pattern::WriteOrId)?;
-        let autorename = fields.flag("autorename")?;
-        fields.ignore(&["allow_ownership_transfer", "allow_shared_folder"]);
-        if from == "/" || to == "/" {
-            return Err(fields.bad_field("from_path", "The root folder is unsupported."));
-        }
-        fields.finish()?;
-        let missing = || Problem::route(&["from_lookup", "not_found"]);
-        let from = self.resolved(&from).ok_or_else(missing)?;
-        let source = self.tree.get(&from).ok_or_else(missing)?.clone();
-        let to = self.resolved(&to).ok_or_else(|| Problem::route(&["to", "malformed_path"]))?;
-        check_name(&to).map_err(|tags| Problem::route(&[&["to"], tags].concat()))?;
-        let (lower_from, lower_to) = (folded(&from), folded(&to));
-        if lower_to.starts_with(&format!("{lower_from}/")) {
-            return Err(Problem::route(&["cant_move_folder_into_itself"]));
-        }
-        if lower_to == lower_from {
-            return Err(Problem::route(&["duplicated_or_nested_paths"]));
-        }
-        let to = match self.tree.get(&to).map(|entry| entry.file().is_some()) {
-            None => to,
-            Some(_) if autorename => self.free_name(&to, |number| number.to_string()),
-            Some(true) => return Err(Problem::route(&["to", "conflict", "file"])),
-            Some(false) => return Err(Problem::route(&["to", "conflict", "folder"])),
-        };
-        let placed = self.transplant(&source, &from, &to, keep, now);
-        placed.map_err(|tags| Problem::route(&[&["to"], tags].concat()))?;
-        if !keep {
-            self.tree.delete(&from, now);
-        }
-        let metadata = self.tree.get(&to).ok_or(Problem::Broken)?.metadata();
-        Ok(json!({"metadata": metadata}))
-    }
-
-    /// Puts a file, or a folder with all below it, at another path.
-    fn transplant(
-        &mut self,
-        source: &Entry,
-        from: &str,
-        to: &str,
-        copy: bool,
-        now: Timestamp,
-    ) -> Result<(), WriteError> {
-        let below: Vec<Entry> = self.tree.below(from, true).map(|(_, entry)| entry.clone()).collect();
-        self.graft(source, to, copy, now)?;
-        for entry in below.iter().filter(|entry| entry.exists()) {
-            let path = format!("{to}{}", &entry.display[source.display.len()..]);
-            self.graft(entry, &path, copy, now)?;
-        }
-        Ok(())
-    }
-
-    fn graft(&mut self, entry: &Entry, path: &str, copy: bool, now: Timestamp) -> Result<(), WriteError> {
-        match (&entry.node, entry.file()) {
-            (Node::Folder(_), _) => self.tree.make_folder(path, now).map(|_| ()),
-            (_, Some(file)) if copy => {
-                let fresh = Revision { rev: new_rev(), id: new_id(), server_modified: now, ..file.clone() };
-                self.tree.put(path, vec![fresh], now).map(|_| ())
-            }
-            // A move takes the file's id and its history along.
-            (_, Some(_)) => self.tree.put(path, entry.revisions.clone(), now).map(|_| ()),
-            _ => Ok(()),
-        }
-    }
-
     /// `files/restore`: an earlier revision becomes the current content, under a new revision.
     pub(super) fn restore(&mut self, mut fields: Fields, now: Timestamp) -> Outcome {
         let path = fields.path("path", Pattern::Write)?;
@@ -321,6 +295,10 @@ impl Store {
         let old = entry.revisions.iter().find(|revision| revision.rev == rev);
         let old = old.ok_or_else(|| Problem::route(&["invalid_revision"]))?;
         let fresh = Revision { rev: new_rev(), server_modified: now, ..old.clone() };
+        let freed = entry.file().map_or(0, |file| file.size);
+        if self.tree.used() - freed + fresh.size > self.allocated {
+            return Err(Problem::route(&["path_write", "insufficient_space"]));
+        }
         let placed = self.tree.put(&path, vec![fresh.clone()], now);
         let entry = placed.map_err(|tags| Problem::route(&[&["path_write"], tags].concat()))?;
         Ok(entry.file_metadata(&fresh))
@@ -331,7 +309,10 @@ impl Store {
         let mode = Mode::Overwrite;
         let commit =
             Commit { path: path.to_owned(), mode, autorename: false, client_modified: None, strict: false };
-        let placed = self.commit(&commit, ContentHash::of(bytes), bytes, modified);
-        placed.map_err(|_| "the bytes could not be kept".to_owned())?.map_err(|tags| tags.join("/"))
+        let placed = self.commit(&commit, bytes, modified);
+        placed.map_err(|_| "the bytes could not be kept".to_owned())?.map_err(|Stranded { tags, session }| {
+            self.spent.push(session);
+            tags.join("/")
+        })
     }
 }
