@@ -3,6 +3,8 @@
 //! Source of every shape: the vendor's published OpenAPI document and SDKs. Reads are patient; a
 //! create is sent once; deleting is absolute and may be repeated.
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod wire;
 
 use std::collections::BTreeMap;

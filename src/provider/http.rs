@@ -5,6 +5,8 @@
 
 mod answer;
 mod clock;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod login;
 
 use std::fmt;

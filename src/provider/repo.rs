@@ -5,6 +5,8 @@
 
 mod address;
 mod child;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod local;
 
 use std::collections::{BTreeMap, BTreeSet};

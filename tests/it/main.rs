@@ -5,6 +5,7 @@
 mod airtight;
 mod architecture;
 mod bad_input;
+mod broken_specs;
 mod interrupt;
 mod killed;
 mod readme;

@@ -70,7 +70,7 @@ pub fn server_date(headers: &HeaderMap) -> Result<Timestamp> {
         .ok_or_else(|| Error::new("the answer has no readable `Date` header"))
 }
 
-fn http_date(text: &[u8]) -> Option<Timestamp> {
+pub(super) fn http_date(text: &[u8]) -> Option<Timestamp> {
     DateTimeParser::new().relaxed_weekday(true).parse_timestamp(text).ok()
 }
 
@@ -256,7 +256,7 @@ impl Trouble {
 }
 
 /// Seconds, or a date that is compared with the answer's own.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if let Ok(seconds) = text.parse() {
         return Some(Duration::from_secs(seconds));
