@@ -19,7 +19,10 @@ pub(crate) fn profiles(text: &str) -> Vec<Error> {
         }
         Err(line) => {
             let written = text.lines().nth(line - 1).expect("the line at fault is there");
-            assert!(!written.contains('=') || written.trim_start_matches('\u{feff}').trim().starts_with('['), "{written:?}");
+            assert!(
+                !written.contains('=') || written.trim_start_matches('\u{feff}').trim().starts_with('['),
+                "{written:?}"
+            );
             Vec::new()
         }
     }

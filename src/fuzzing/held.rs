@@ -81,7 +81,9 @@ fn assert_safe(spec: &Spec) {
     assert!(!instance.types.is_empty());
     assert!(spec::OS_VOLUME_LIMITS_GB.contains(&instance.os_volume_gb));
     let below = artifacts.values().map(|artifact| &artifact.path).chain([&repo.path]);
-    for path in below.map(String::as_str).chain(store.iter().map(|store| store.as_str().trim_start_matches('/'))) {
+    for path in
+        below.map(String::as_str).chain(store.iter().map(|store| store.as_str().trim_start_matches('/')))
+    {
         assert!(!path.starts_with('/') && !path.ends_with('/'), "{path:?}");
         assert!(!path.split('/').any(|part| part == ".." || part == "." || part.len() > 255), "{path:?}");
     }
@@ -96,7 +98,10 @@ fn assert_safe(spec: &Spec) {
 
 /// A name that stays where it is put and is no option.
 fn assert_file_name(name: &str) {
-    assert!(!name.is_empty() && !name.starts_with(['-', '.']) && !name.contains(['/', '\\', '\n']), "{name:?}");
+    assert!(
+        !name.is_empty() && !name.starts_with(['-', '.']) && !name.contains(['/', '\\', '\n']),
+        "{name:?}"
+    );
     assert_printable(name);
 }
 
@@ -133,7 +138,12 @@ pub(super) fn record(data: &[u8]) {
     match Record::parse(data) {
         Ok(record) => {
             let written = record.to_json();
-            assert_eq!(Record::parse(&written).as_ref(), Ok(&record), "{}", String::from_utf8_lossy(&written));
+            assert_eq!(
+                Record::parse(&written).as_ref(),
+                Ok(&record),
+                "{}",
+                String::from_utf8_lossy(&written)
+            );
             let now = "2026-11-24T00:00:00Z".parse().expect("a constant");
             for now in [now, Timestamp::MIN, Timestamp::MAX] {
                 assert!(record.absence_from(now).is_none_or(|until| until > now), "{record:?}");
@@ -202,7 +212,10 @@ pub(super) fn discard(data: &[u8]) {
         Ok(word) => assert_eq!(word.to_string().parse().as_ref().ok(), Some(&word), "{text:?}"),
         Err(why) => assert_printable(&crate::report::printable(&why)),
     }
-    if text.is_empty() || text.contains('\0') || text.split('/').any(|part| part.is_empty() || part == "." || part == "..") {
+    if text.is_empty()
+        || text.contains('\0')
+        || text.split('/').any(|part| part.is_empty() || part == "." || part == "..")
+    {
         return;
     }
     let finding = Finding::NewFile { path: text.to_owned(), size: 1 };

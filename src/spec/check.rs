@@ -526,7 +526,7 @@ pub(super) fn escaped(text: &str) -> String {
     shown
 }
 
-fn shown(c: char) -> String {
+pub(super) fn shown(c: char) -> String {
     match c {
         ' ' => "a blank".to_owned(),
         '`' => "a backtick".to_owned(),

@@ -1,5 +1,7 @@
 //! TOML's own errors: reworded, one for each mistake, and how far the damage of each goes.
 
+mod slips;
+
 use std::ops::Range;
 
 use toml::Spanned;
@@ -82,6 +84,9 @@ impl Complaint<'_> {
         };
         let written = &text[self.span.clone()];
         let place = Place { origin: Origin::File, span: self.span.clone() };
+        if let Some(diagnostic) = slips::known(text, &self.span, what) {
+            return diagnostic;
+        }
         match what {
             "string values must be quoted" if written.is_empty() => place.diagnostic(
                 "a value is missing",
@@ -147,6 +152,12 @@ fn number(what: &str) -> bool {
 
 fn number_or_text(text: &str, span: &Range<usize>, what: &str) -> Diagnostic {
     let word = word_around(text, span.start);
+    let written = &text[word.clone()];
+    let digits = written.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    if !digits.is_empty() && digits.len() < written.len() && digits.bytes().all(|b| b.is_ascii_digit()) {
+        let hint = format!("write the number alone, `{digits}`, or a string in quotes");
+        return Place { origin: Origin::File, span: word }.diagnostic("this is no number", "letters", hint);
+    }
     if text[word.clone()].chars().any(char::is_alphabetic) {
         return unquoted(text, word);
     }

@@ -30,7 +30,8 @@ pub(crate) fn instances(data: &[u8]) -> Outcome {
             let again = facts::Instance { tags, ..instance.clone() };
             assert_eq!(record::mark(&again), Some((session, store)));
         }
-        let facts::Instance { hostname, description, r#type, image, location, status, ip, tags, .. } = instance;
+        let facts::Instance { hostname, description, r#type, image, location, status, ip, tags, .. } =
+            instance;
         words.extend([hostname, description, r#type, image, location, status.to_string()]);
         words.extend(ip);
         words.extend(tags.into_iter().flat_map(|(key, value)| [key, value]));
@@ -65,7 +66,10 @@ pub(crate) fn fate(data: &[u8]) -> Outcome {
     match wire::fate(&answer, ID) {
         Ok(None) => {
             let body = String::from_utf8_lossy(&answer.body);
-            assert!(body.trim_ascii().is_empty() || body.contains("success") || body.contains('\\'), "{body}");
+            assert!(
+                body.trim_ascii().is_empty() || body.contains("success") || body.contains('\\'),
+                "{body}"
+            );
             Outcome::default()
         }
         Ok(Some(refusal)) => {
@@ -108,15 +112,16 @@ pub(crate) fn catalogue(data: &[u8]) -> Outcome {
         words.extend(images);
     }
     for stock in read::<Vec<wire::Availability>>(data, &mut errors).into_iter().flatten() {
-        words.push(stock.location_code);
-        words.extend(stock.availabilities);
+        let (location, types) = stock.into_stock();
+        words.push(location);
+        words.extend(types);
     }
     for image in read::<Vec<wire::Image>>(data, &mut errors).into_iter().flatten() {
         let facts::Image { id, slug } = image.into();
         words.extend([id, slug]);
     }
     let locations = read::<Vec<wire::Location>>(data, &mut errors).into_iter().flatten();
-    words.extend(locations.map(|location| location.code));
+    words.extend(locations.map(|location| location.code.0));
     let keys = read::<Vec<wire::AccountKey>>(data, &mut errors).into_iter().flatten();
     for key in keys.filter_map(wire::AccountKey::into_facts) {
         assert_id(&key.id);
@@ -124,7 +129,7 @@ pub(crate) fn catalogue(data: &[u8]) -> Outcome {
         words.extend([key.name, key.key.fingerprint()]);
     }
     if let Some(balance) = read::<wire::Balance>(data, &mut errors) {
-        words.extend([balance.currency, balance.amount.to_string()]);
+        words.extend([balance.currency.0, balance.amount.to_string()]);
     }
     (errors, words)
 }

@@ -32,7 +32,13 @@ pub(crate) fn address(data: &[u8]) -> Outcome {
             assert!(!host.is_empty() && !host.starts_with('-'), "{host:?} of {url:?}");
             assert!(!host.contains(char::is_whitespace), "{host:?} of {url:?}");
             assert!(same_remote(url, url), "{url:?} is itself");
-            assert!(same_remote(url, &format!("{}.git", url.trim_end_matches('/'))) || url.contains(['?', '#']) || url.ends_with(".git") || url.ends_with(".git/"), "{url:?}");
+            let bare = url.trim_end_matches('/');
+            if !bare.ends_with(".git") && !bare.contains(['?', '#', '\\']) {
+                assert!(
+                    same_remote(url, &format!("{bare}.git")),
+                    "{url:?} is the same with `.git` behind it"
+                );
+            }
             (Vec::new(), vec![host])
         }
         Err(error) => {
