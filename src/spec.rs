@@ -22,7 +22,7 @@ mod syntax;
 mod tests;
 mod tree;
 
-pub use bytes::{LARGEST, text_of};
+pub use bytes::{LARGEST, NotText, text_of};
 pub use overrides::Override;
 pub use render::render;
 

@@ -37,7 +37,7 @@ impl Loaded {
             // Without colour: errors are shown with every control character taken out.
             error.why(spec::render(&shown, text, &overrides, mistakes, false))
         };
-        let text = spec::text_of(&bytes).map_err(|(text, mistake)| refused(&text, &[mistake]))?;
+        let text = spec::text_of(&bytes).map_err(|not| refused(&not.shown, &[not.mistake]))?;
         let spec = spec::parse(text, &overrides).map_err(|mistakes| refused(text, &mistakes))?;
         let directory = path.parent().unwrap_or(Path::new("/")).to_path_buf();
         let lock_path = match sandbox_directory(global, &directory) {

@@ -19,7 +19,7 @@ const FULL: &str = include_str!("../../session.toml");
 pub(super) fn spec(data: &[u8]) {
     let text = match spec::text_of(data) {
         Ok(text) => text,
-        Err((shown, mistake)) => return assert_explained(&shown, &[], &[mistake]),
+        Err(not) => return assert_explained(&not.shown, &[], &[not.mistake]),
     };
     match spec::parse(text, &[]) {
         Ok(spec) => assert_safe(&spec),

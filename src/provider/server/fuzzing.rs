@@ -33,6 +33,11 @@ pub(crate) fn reply(data: &[u8]) -> Outcome {
     (errors, Vec::new())
 }
 
+/// The probe that the helper's lines end in.
+pub(crate) fn probe(data: &[u8]) -> Option<facts::Probe> {
+    serde_json::from_value(exchange::heard(data, NONCE)?.ok()?).ok()
+}
+
 /// ssh's words on a connection that didn't come about, and a known_hosts file that it wrote.
 pub(crate) fn ssh(data: &[u8]) -> Outcome {
     let Ok(text) = std::str::from_utf8(data) else { return Outcome::default() };
