@@ -178,6 +178,16 @@ fn pushed<'a>(bytes: &mut Vec<u8>, byte: u8, rest: &'a str) -> &'a str {
 }
 
 #[test]
+fn colour_takes_nothing_from_a_message() {
+    let project = Project::without_world("name = lesson3\n");
+    let plain = project.run(&["validate"]).exits(3);
+    let forced = project.command(&["validate"]).env("CLICOLOR_FORCE", "1").output().unwrap();
+    let coloured = String::from_utf8(forced.stderr).unwrap();
+    assert!(coloured.contains("\u{1b}["), "{coloured}");
+    assert_eq!(console::strip_ansi_codes(&coloured), plain.stderr);
+}
+
+#[test]
 fn files_that_are_too_large_or_too_deep_are_refused_at_once() {
     let project = Project::without_world("");
     let deep = |open: &str, close: &str| format!("a = {}1{}\n", open.repeat(500), close.repeat(500));
