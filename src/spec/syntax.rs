@@ -152,12 +152,6 @@ fn number(what: &str) -> bool {
 
 fn number_or_text(text: &str, span: &Range<usize>, what: &str) -> Diagnostic {
     let word = word_around(text, span.start);
-    let written = &text[word.clone()];
-    let digits = written.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    if !digits.is_empty() && digits.len() < written.len() && digits.bytes().all(|b| b.is_ascii_digit()) {
-        let hint = format!("write the number alone, `{digits}`, or a string in quotes");
-        return Place { origin: Origin::File, span: word }.diagnostic("this is no number", "letters", hint);
-    }
     if text[word.clone()].chars().any(char::is_alphabetic) {
         return unquoted(text, word);
     }
@@ -166,6 +160,12 @@ fn number_or_text(text: &str, span: &Range<usize>, what: &str) -> Diagnostic {
 }
 
 fn unquoted(text: &str, span: Range<usize>) -> Diagnostic {
+    let digits = text[span.clone()].trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    if !digits.is_empty() && digits.len() < span.len() && digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        let unit = span.start + digits.len()..span.end;
+        let hint = format!("write the number alone, `{}`, or a string in quotes", escaped(digits));
+        return Place { origin: Origin::File, span: unit }.diagnostic("this is no number", "letters", hint);
+    }
     let bare = text[span.clone()].trim_matches(|c: char| "“”„‘’«»\"'".contains(c));
     // A login or another secret is not repeated.
     let hint = match masked(text)[span.clone()] == text[span.clone()] {

@@ -51,15 +51,15 @@ pub(super) fn known(text: &str, span: &Range<usize>, what: &str) -> Option<Diagn
         "string values must be quoted" if written.starts_with('>') => {
             Some(place.diagnostic("`=>` is not TOML between key and value", "expected a value", "write `key = value`"))
         }
-        "string values must be quoted" if written.starts_with('"') => Some(place.diagnostic(
-            "this string holds an escape that is none",
-            "expected `\\u` and four digits, or another escape",
-            "write `\\uXXXX` with four hexadecimal digits, `\\\\` for a backslash, or use single quotes",
-        )),
         "invalid boolean" => Some(place.diagnostic(
             "a string needs quotes",
             "expected `\"`",
             format!("write `\"{}\"`; no key of a spec is a boolean", escaped(written)),
+        )),
+        _ if what.contains("unicode") => Some(place.diagnostic(
+            "this string holds an escape that is none",
+            "expected `\\u` and four digits, or another escape",
+            "write `\\uXXXX` with four hexadecimal digits, `\\\\` for a backslash, or use single quotes",
         )),
         _ => hidden(place, &text[span.start..]),
     }
