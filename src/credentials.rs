@@ -3,6 +3,8 @@
 //! The environment and the home directory are given, never asked for: under `--sandbox` they are the
 //! sandbox's own. Sources: the conventions of the vendor's CLI (`~/.verda`) and of its other clients.
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod profiles;
 
 use std::collections::BTreeMap;

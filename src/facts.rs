@@ -31,7 +31,8 @@ impl Money {
     /// Returns this price per hour applied to `seconds`.
     #[must_use]
     pub fn for_seconds(self, seconds: i64) -> Self {
-        Self { micros: (i128::from(self.micros) * i128::from(seconds) / 3600) as i64 }
+        let micros = i128::from(self.micros) * i128::from(seconds) / 3600;
+        Self { micros: micros.clamp(i64::MIN.into(), i64::MAX.into()) as i64 }
     }
 }
 
@@ -45,7 +46,7 @@ impl Serialize for Money {
 impl std::ops::Add for Money {
     type Output = Self;
     fn add(self, other: Self) -> Self {
-        Self { micros: self.micros + other.micros }
+        Self { micros: self.micros.saturating_add(other.micros) }
     }
 }
 

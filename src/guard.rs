@@ -112,7 +112,7 @@ impl Finding {
                 Discard::Artifact(name.clone())
             }
             // A file may be called `*`: its name must not cover its neighbours.
-            Self::NewFile { path, .. } => Discard::Files(globset::escape(path)),
+            Self::NewFile { path, .. } => Discard::Files(glob_of(path)),
             Self::MoreFiles { .. } | Self::NoMarker => Discard::Files("**".to_owned()),
             Self::Process { .. } => Discard::Processes,
         }
@@ -183,9 +183,14 @@ impl FromStr for Discard {
     }
 }
 
+/// Returns the glob that matches this path alone; `globset::escape` leaves backslashes as they are.
+fn glob_of(path: &str) -> String {
+    path.split('\\').map(globset::escape).collect::<Vec<_>>().join("[\\]")
+}
+
 fn covers_path(pattern: &str, path: &str) -> bool {
     let folder = pattern.trim_end_matches('/');
-    let plain = globset::escape(pattern) == pattern;
+    let plain = glob_of(pattern) == pattern;
     (plain && path == pattern)
         || path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'))
         || globset::GlobBuilder::new(pattern)

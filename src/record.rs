@@ -21,6 +21,9 @@ mod tests;
 /// How long an unclear create may take to show: list lag plus the latest arrival of a POST, plus one.
 pub const QUIET_WINDOW: SignedDuration = SignedDuration::from_secs(180);
 
+/// The latest time that a record may hold (the year 9000): windows are added to it.
+const LATEST: Timestamp = Timestamp::constant(221_845_392_000, 0);
+
 /// How long a lease holds after its record was last written, by the store's clock.
 pub const LEASE: SignedDuration = SignedDuration::from_secs(120);
 
@@ -176,11 +179,21 @@ impl Record {
     /// Fails with what is wrong with the text; a version newer than 1 is refused.
     pub fn parse(bytes: &[u8]) -> Result<Self, String> {
         let record: Self = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
-        if record.version == 1 {
-            Ok(record)
-        } else {
-            Err(format!("its format is {}, and this dacapo knows 1: use a newer dacapo", record.version))
+        if record.version != 1 {
+            return Err(format!(
+                "its format is {}, and this dacapo knows 1: use a newer dacapo",
+                record.version
+            ));
         }
+        let noted = record.intent.as_ref().map(|intent| intent.noted_at);
+        if noted.max(record.doubt).is_some_and(|time| time > LATEST) {
+            return Err("it holds a time that no clock shows".to_owned());
+        }
+        // Nothing of ours writes such characters; names and ids from here are shown and handed on.
+        if !is_plain(&String::from_utf8_lossy(&record.to_json())) {
+            return Err("it holds control characters".to_owned());
+        }
+        Ok(record)
     }
 
     /// Returns when absence can be believed; none when it can be believed now.
@@ -282,6 +295,22 @@ impl Rented {
     pub fn is_in_use(&self) -> bool {
         self.login && self.ending.is_none()
     }
+}
+
+/// Whether JSON of ours holds no character that is escaped or could turn round what is beside it.
+fn is_plain(json: &str) -> bool {
+    let mut chars = json.chars();
+    while let Some(c) = chars.next() {
+        let odd = match c {
+            '\\' => !matches!(chars.next(), Some('"' | '\\')),
+            '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => true,
+            c => c.is_control() && c != '\n',
+        };
+        if odd {
+            return false;
+        }
+    }
+    true
 }
 
 /// Returns the volumes that go with a machine when it is deleted: what its creation made.

@@ -24,7 +24,7 @@ pub use status::{sandbox_bill, status, summary};
 
 /// Writes an error in its three parts.
 pub fn error(out: &mut impl Write, error: &Error) -> io::Result<()> {
-    writeln!(out, "{} {}", red("error:"), error.what)?;
+    writeln!(out, "{} {}", red("error:"), printable(&error.what))?;
     for why in &error.why {
         writeln!(out, "  {} {}", style("why:").dim(), indented(why))?;
     }
@@ -104,6 +104,13 @@ pub fn typed(word: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-./:@%+=,".contains(&byte);
     if !word.is_empty() && word.bytes().all(plain) {
         word.to_owned()
+    } else if printable(word) != word {
+        // What can't be shown as it is: bash, zsh and ksh read it so.
+        let escape = |byte: u8| match byte {
+            b' '..=b'~' if byte != b'\'' && byte != b'\\' => char::from(byte).to_string(),
+            _ => format!("\\x{byte:02x}"),
+        };
+        format!("$'{}'", word.bytes().map(escape).collect::<String>())
     } else {
         format!("'{}'", word.replace('\'', r"'\''"))
     }
@@ -129,8 +136,8 @@ fn red(text: &str) -> console::StyledObject<&str> {
     Style::new().red().bold().apply_to(text)
 }
 
-fn short(commit: &str) -> &str {
-    commit.get(..10).unwrap_or(commit)
+fn short(commit: &str) -> String {
+    printable(commit.get(..10).unwrap_or(commit))
 }
 
 /// Returns the words for how the process ends, for `--json`.
@@ -165,5 +172,6 @@ mod tests {
         assert_eq!(typed("files:a/b.bin"), "files:a/b.bin");
         assert_eq!(typed("files:it's here"), r"'files:it'\''s here'");
         assert_eq!(typed("files:$(x)"), "'files:$(x)'");
+        assert_eq!(typed("a\x1b[2J'\\\u{202e}"), r"$'a\x1b[2J\x27\x5c\xe2\x80\xae'");
     }
 }

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use crate::digest::ContentHash;
 use crate::error::{Error, ExitCode};
 
+mod bytes;
 mod check;
 mod overrides;
 mod read;
@@ -21,6 +22,7 @@ mod syntax;
 mod tests;
 mod tree;
 
+pub use bytes::{LARGEST, NotText, text_of};
 pub use overrides::Override;
 pub use render::render;
 

@@ -26,7 +26,7 @@ pub async fn take_lease(providers: &Providers, held: Held) -> Result<Hold> {
     let lock = lock_file(providers, &held.record)?;
     let laptop = &providers.settings.laptop;
     refuse_held(&held, laptop)?;
-    let writes = held.record.lease.as_ref().map_or(0, |lease| lease.writes) + 1;
+    let writes = held.record.lease.as_ref().map_or(0, |lease| lease.writes).wrapping_add(1);
     let lease = Lease { owner: laptop.owner.clone(), laptop: laptop.id.clone(), writes };
     let record = Record { lease: Some(lease.clone()), ..held.record };
     let mut hold = Hold { record, rev: held.rev, lease, _lock: lock };

@@ -1,5 +1,6 @@
 //! Finds and reads session.toml and session.lock.
 
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use super::Global;
@@ -23,21 +24,21 @@ impl Loaded {
     pub(super) fn read(global: &Global, state: Option<State>) -> Result<Self> {
         let start = start(global)?;
         let path = find(global, &start)?;
-        let text = std::fs::read_to_string(&path).map_err(|error| {
-            Error::of(ExitCode::Usage, format!("cannot read `{}`", path.display())).because(&error)
-        })?;
+        let bytes = read(&path)?;
         let overrides = overrides(global, state)?;
         let shown = path.strip_prefix(&start).unwrap_or(&path).display().to_string();
-        let spec = spec::parse(&text, &overrides).map_err(|mistakes| {
+        let refused = |text: &str, mistakes: &[Diagnostic]| {
             let mut error =
                 Error::of(ExitCode::Usage, format!("`{shown}` has {} mistake(s)", mistakes.len()));
             if global.json {
-                error.why = mistakes.iter().map(|mistake| placed(mistake, &text)).collect();
+                error.why = mistakes.iter().map(|mistake| placed(mistake, text)).collect();
                 return error;
             }
-            let colour = console::colors_enabled_stderr();
-            error.why(spec::render(&shown, &text, &overrides, &mistakes, colour))
-        })?;
+            // Without colour: errors are shown with every control character taken out.
+            error.why(spec::render(&shown, text, &overrides, mistakes, false))
+        };
+        let text = spec::text_of(&bytes).map_err(|not| refused(&not.shown, &[not.mistake]))?;
+        let spec = spec::parse(text, &overrides).map_err(|mistakes| refused(text, &mistakes))?;
         let directory = path.parent().unwrap_or(Path::new("/")).to_path_buf();
         let lock_path = match sandbox_directory(global, &directory) {
             Some(sandbox) => sandbox.join(lock_path(&path).file_name().unwrap_or_default()),
@@ -63,6 +64,19 @@ impl Loaded {
         readable_like_a_source_file(file.as_file()).map_err(failed)?;
         file.persist(&self.lock_path).map_err(|error| failed(error.error))?;
         Ok(())
+    }
+}
+
+/// Reads no more of the file than can be a spec and one byte.
+fn read(path: &Path) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(path);
+    let read = file.and_then(|file| file.take(spec::LARGEST as u64 + 1).read_to_end(&mut bytes));
+    match read {
+        Ok(_) => Ok(bytes),
+        Err(error) => {
+            Err(Error::of(ExitCode::Usage, format!("cannot read `{}`", path.display())).because(&error))
+        }
     }
 }
 

@@ -123,7 +123,7 @@ fn read(file: &Path) -> Result<Option<String>> {
 }
 
 /// Splits INI text into sections, or returns the number of the first line that is none of it.
-fn sections(text: &str) -> Result<BTreeMap<String, BTreeMap<String, String>>, usize> {
+pub(super) fn sections(text: &str) -> Result<BTreeMap<String, BTreeMap<String, String>>, usize> {
     let mut sections: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
     let mut current = None;
     for (number, line) in text.lines().enumerate() {
@@ -147,7 +147,7 @@ fn sections(text: &str) -> Result<BTreeMap<String, BTreeMap<String, String>>, us
 }
 
 /// Reads `auth: <key>:` from the CLI's settings, which are YAML of the plainest kind.
-fn auth_setting(text: &str, key: &str) -> Option<String> {
+pub(super) fn auth_setting(text: &str, key: &str) -> Option<String> {
     let mut inside = false;
     for line in text.lines().filter(|line| !line.trim().is_empty() && !line.trim().starts_with('#')) {
         let Some((name, value)) = line.split_once(':') else { continue };

@@ -3,6 +3,8 @@
 //! Source of every shape: the vendor's published OpenAPI document and SDKs. Reads are patient; a
 //! create is sent once; deleting is absolute and may be repeated.
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod wire;
 
 use std::collections::BTreeMap;
@@ -115,8 +117,8 @@ impl CloudClient {
             self.volumes(),
             self.read::<wire::Balance>("the balance", &["balance"], &[]),
         )?;
-        if !balance.currency.is_empty() && !balance.currency.eq_ignore_ascii_case(CURRENCY) {
-            types = self.types(&balance.currency).await?;
+        if !balance.currency.0.is_empty() && !balance.currency.0.eq_ignore_ascii_case(CURRENCY) {
+            types = self.types(&balance.currency.0).await?;
         }
         Ok(facts::Cloud {
             now,
@@ -126,10 +128,10 @@ impl CloudClient {
             types,
             stock,
             images: images.into_iter().map(Into::into).collect(),
-            locations: locations.into_iter().map(|location| location.code).collect(),
+            locations: locations.into_iter().map(|location| location.code.0).collect(),
             keys,
             balance: balance.amount,
-            currency: if balance.currency.is_empty() { CURRENCY.into() } else { balance.currency },
+            currency: if balance.currency.0.is_empty() { CURRENCY.into() } else { balance.currency.0 },
         })
     }
 
@@ -267,7 +269,7 @@ impl CloudClient {
         let query = [("is_spot", "false")];
         let list: Vec<wire::Availability> =
             self.read("the stock", &["instance-availability"], &query).await?;
-        Ok(list.into_iter().map(|stock| (stock.location_code, stock.availabilities)).collect())
+        Ok(list.into_iter().map(wire::Availability::into_stock).collect())
     }
 
     /// Lists the account's public keys.

@@ -5,6 +5,8 @@
 
 mod answer;
 mod clock;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod login;
 
 use std::fmt;
@@ -20,7 +22,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::Mutex;
 
 pub use answer::{Answer, Said, Trouble, server_date};
-pub(crate) use answer::{decode, readable};
+pub(crate) use answer::{decode, is_unprintable, readable};
 pub use clock::Clock;
 use login::Token;
 pub use login::{Encoding, Login};

@@ -5,6 +5,8 @@
 
 mod address;
 mod child;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod local;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,6 +18,7 @@ pub use local::{identity, local_checkout};
 
 use crate::digest::sha256_hex;
 use crate::error::{Error, ExitCode, Result};
+use crate::provider::http::is_unprintable;
 use child::Finished;
 
 /// How long the remote may take to list its refs.
@@ -271,7 +274,12 @@ pub async fn known_hosts(
 
 /// Reads `ls-remote`'s lines; what a tag peels to stands behind `^{}` and replaces the tag object.
 fn refs_in(listing: &str) -> BTreeMap<String, String> {
-    let lines = || listing.lines().filter_map(|line| line.split_once('\t')).filter(|(hash, _)| is_hash(hash));
+    // git refuses names with such characters itself; a listing that holds one is a hostile host's.
+    let odd = |c: char| c.is_whitespace() || is_unprintable(c);
+    let lines = || {
+        let pairs = listing.lines().filter_map(|line| line.split_once('\t'));
+        pairs.filter(|(hash, name)| is_hash(hash) && !name.contains(odd))
+    };
     let plain = lines().filter(|(_, name)| !name.ends_with("^{}"));
     let peeled = lines().filter_map(|(hash, name)| Some((hash, name.strip_suffix("^{}")?)));
     plain.chain(peeled).map(|(hash, name)| (name.to_owned(), hash.to_owned())).collect()

@@ -4,6 +4,8 @@
 //! on connections that were opened for it, and nowhere else.
 
 mod exchange;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod login;
 mod run;
 mod trouble;

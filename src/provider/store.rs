@@ -3,6 +3,8 @@
 //! Large bytes never pass through here: the server moves them itself, over links made here. Source of
 //! every shape: the official Stone specification and the official SDKs.
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod wire;
 
 use std::collections::BTreeMap;

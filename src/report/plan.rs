@@ -233,7 +233,7 @@ fn guards(out: &mut impl Write, guards: &[GuardState], prefix: &str) -> io::Resu
         writeln!(out, "{}", line.trim_end())?;
         state.findings.iter().try_for_each(|finding| finding_lines(out, finding, prefix))?;
         for finding in &state.discarded {
-            writeln!(out, "      discarded: {}", finding_text(finding))?;
+            writeln!(out, "      discarded: {}", printable(&finding_text(finding)))?;
         }
     }
     writeln!(out)
@@ -243,7 +243,7 @@ fn shown_text(shown: &Shown) -> String {
     match shown {
         Shown::Pushed { tips, head } => format!(
             "all {tips} branch(es), tag(s) and stash entries are on the remote; HEAD is {}",
-            head.as_deref().map_or("unborn", short)
+            head.as_deref().map_or("unborn".to_owned(), short)
         ),
         Shown::NoCheckout => "there is no checkout".to_owned(),
         Shown::Stored { artifact, version } => format!("{artifact} is stored as {version}"),
@@ -256,8 +256,8 @@ fn shown_text(shown: &Shown) -> String {
 }
 
 fn finding_lines(out: &mut impl Write, finding: &Finding, prefix: &str) -> io::Result<()> {
-    writeln!(out, "      {}", finding_text(finding))?;
-    writeln!(out, "        {}", style(remedy(finding, prefix)).dim())
+    writeln!(out, "      {}", printable(&finding_text(finding)))?;
+    writeln!(out, "        {}", style(printable(&remedy(finding, prefix))).dim())
 }
 
 fn finding_text(finding: &Finding) -> String {

@@ -69,8 +69,8 @@ fn server(out: &mut impl Write, observed: &Observed) -> io::Result<()> {
         Server::Seen(probe) => writeln!(
             out,
             "           {}, Python {}, {} free",
-            probe.gpu.as_deref().unwrap_or("no GPU reported"),
-            probe.python,
+            super::printable(probe.gpu.as_deref().unwrap_or("no GPU reported")),
+            super::printable(&probe.python),
             bytes(probe.disk_free)
         ),
         Server::Unreachable(why) => writeln!(out, "           can't be looked at: {}", super::printable(why)),

@@ -526,7 +526,7 @@ pub(super) fn escaped(text: &str) -> String {
     shown
 }
 
-fn shown(c: char) -> String {
+pub(super) fn shown(c: char) -> String {
     match c {
         ' ' => "a blank".to_owned(),
         '`' => "a backtick".to_owned(),
@@ -536,7 +536,7 @@ fn shown(c: char) -> String {
 }
 
 /// Control characters, and those that hide or turn round what is beside them.
-fn unprintable(c: char) -> bool {
+pub(super) fn unprintable(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }

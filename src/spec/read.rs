@@ -273,14 +273,20 @@ impl<'a> Reader<'a> {
         let stem = file.strip_suffix(".gz").unwrap_or(&file).to_owned();
         let other = taken
             .iter()
-            .find(|(_, _, known)| *known == stem)
-            .map(|(name, path, _)| (escaped(name), path.as_str()));
-        if let Some((other, known)) = other {
+            .find(|(_, _, known)| *known == stem || in_other_form(known, &stem))
+            .map(|(name, path, known)| (escaped(name), path.as_str(), *known == stem));
+        if let Some((other, known, same)) = other {
             let (message, label, hint) = if known == path {
                 (
                     format!("`{key}` is also the path of `artifacts.{other}`"),
                     "the second one",
                     "keep one of them: a file is one artifact".to_owned(),
+                )
+            } else if !same {
+                (
+                    format!("`{key}` may have the file name of `artifacts.{other}`"),
+                    "accents are letters with marks here, and single characters there",
+                    "give one of the files another name: a store may take both spellings for one".to_owned(),
                 )
             } else {
                 (
@@ -509,8 +515,26 @@ fn unknown(keys: &Keys, key: &str) -> String {
 /// Whether a key's name says that its value is a secret.
 pub(super) fn secret(key: &str) -> bool {
     key.to_lowercase()
-        .split(['_', '-', '.'])
+        .split(|c: char| !c.is_alphanumeric())
         .any(|word| ["secret", "token", "password", "passphrase", "credentials"].contains(&word))
+}
+
+/// Whether two names may be one in two Unicode forms: alike but for accents, which only one of them composes
+/// of letters and marks. Telling for sure takes tables.
+fn in_other_form(a: &str, b: &str) -> bool {
+    let is_mark = |c: char| ('\u{300}'..='\u{36f}').contains(&c);
+    let plain = |text: &str| {
+        let mut letters: Vec<char> = Vec::new();
+        for c in text.chars() {
+            if is_mark(c) {
+                letters.pop();
+            } else if c.is_ascii() {
+                letters.push(c);
+            }
+        }
+        letters
+    };
+    a.contains(is_mark) != b.contains(is_mark) && plain(a) == plain(b)
 }
 
 fn last_of(key: &str) -> &str {

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet, normalize_untrusted_str};
 
+use super::check::unprintable;
 use super::read::secret;
 use super::{Diagnostic, Origin, Override};
 
@@ -57,7 +58,8 @@ fn within(text: &str, span: &Range<usize>) -> Range<usize> {
     text.floor_char_boundary(span.start.min(end))..end
 }
 
-/// Returns the text with its secrets starred out, byte for byte, so that spans stay true.
+/// Returns the text with its secrets starred out and nothing that hides or turns round what is beside it;
+/// byte for byte, so that spans stay true.
 pub(super) fn masked(text: &str) -> String {
     let mut hidden: Vec<Range<usize>> = Vec::new();
     hidden.extend(private_keys(text));
@@ -71,10 +73,27 @@ pub(super) fn masked(text: &str) -> String {
         }
         start += line.len();
     }
+    // A login may lie within what is hidden anyhow: what begins first and reaches furthest counts.
+    hidden.sort_by_key(|range| (range.start, std::cmp::Reverse(range.end)));
+    let mut reached = 0;
+    hidden.retain(|range| {
+        let further = range.end > reached;
+        reached = reached.max(range.end);
+        further
+    });
+    let mut hidden = hidden.into_iter().peekable();
     let mut shown = String::with_capacity(text.len());
     for (at, c) in text.char_indices() {
-        let keep = c.is_whitespace() || !hidden.iter().any(|range| range.contains(&at));
-        if keep { shown.push(c) } else { shown.extend(std::iter::repeat_n('*', c.len_utf8())) }
+        while hidden.peek().is_some_and(|range| range.end <= at) {
+            hidden.next();
+        }
+        let keep = c.is_whitespace() || hidden.peek().is_none_or(|range| at < range.start);
+        match (keep, c.len_utf8()) {
+            (true, 3) if unprintable(c) => shown.push(char::REPLACEMENT_CHARACTER),
+            (true, 2) if unprintable(c) => shown.push('¿'),
+            (true, _) => shown.push(c),
+            (false, length) => shown.extend(std::iter::repeat_n('*', length)),
+        }
     }
     shown
 }

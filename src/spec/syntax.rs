@@ -1,5 +1,7 @@
 //! TOML's own errors: reworded, one for each mistake, and how far the damage of each goes.
 
+mod slips;
+
 use std::ops::Range;
 
 use toml::Spanned;
@@ -82,6 +84,9 @@ impl Complaint<'_> {
         };
         let written = &text[self.span.clone()];
         let place = Place { origin: Origin::File, span: self.span.clone() };
+        if let Some(diagnostic) = slips::known(text, &self.span, what) {
+            return diagnostic;
+        }
         match what {
             "string values must be quoted" if written.is_empty() => place.diagnostic(
                 "a value is missing",
@@ -155,6 +160,12 @@ fn number_or_text(text: &str, span: &Range<usize>, what: &str) -> Diagnostic {
 }
 
 fn unquoted(text: &str, span: Range<usize>) -> Diagnostic {
+    let digits = text[span.clone()].trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    if !digits.is_empty() && digits.len() < span.len() && digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        let unit = span.start + digits.len()..span.end;
+        let hint = format!("write the number alone, `{}`, or a string in quotes", escaped(digits));
+        return Place { origin: Origin::File, span: unit }.diagnostic("this is no number", "letters", hint);
+    }
     let bare = text[span.clone()].trim_matches(|c: char| "“”„‘’«»\"'".contains(c));
     // A login or another secret is not repeated.
     let hint = match masked(text)[span.clone()] == text[span.clone()] {

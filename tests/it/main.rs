@@ -6,6 +6,7 @@ mod airtight;
 mod architecture;
 mod artifacts;
 mod bad_input;
+mod broken_specs;
 mod hash;
 mod interrupt;
 mod killed;

@@ -5,33 +5,33 @@ use serde_json::{Value, json};
 
 use super::Order;
 use crate::facts::{self, Money, PublicKey, Status};
-use crate::provider::http::{Answer, Trouble};
+use crate::provider::http::{self, Answer, Trouble};
 
 /// `GET /instances`, `GET /instances/{id}`.
 #[derive(Deserialize)]
 pub(super) struct Instance {
-    id: String,
+    id: Id,
     #[serde(default, deserialize_with = "or_default")]
-    status: String,
-    #[serde(default)]
-    ip: Option<String>,
+    status: Text,
+    #[serde(default, deserialize_with = "or_default")]
+    ip: Text,
     created_at: jiff::Timestamp,
     #[serde(default, deserialize_with = "or_default")]
-    hostname: String,
+    hostname: Text,
     #[serde(default, deserialize_with = "or_default")]
-    description: String,
+    description: Text,
     #[serde(default, deserialize_with = "or_default")]
-    instance_type: String,
+    instance_type: Text,
     #[serde(default, deserialize_with = "or_default")]
-    image: String,
+    image: Text,
     #[serde(default, deserialize_with = "or_default")]
-    location: String,
+    location: Text,
     #[serde(default, deserialize_with = "money")]
     price_per_hour: Money,
-    #[serde(default)]
-    os_volume_id: Option<String>,
+    #[serde(default, deserialize_with = "id_or_none")]
+    os_volume_id: Option<Id>,
     #[serde(default, deserialize_with = "or_default")]
-    volume_ids: Vec<String>,
+    volume_ids: Vec<Id>,
     #[serde(default, deserialize_with = "or_default")]
     tags: Vec<Tag>,
 }
@@ -39,22 +39,23 @@ pub(super) struct Instance {
 impl From<Instance> for facts::Instance {
     fn from(instance: Instance) -> Self {
         // Whether `volume_ids` contains the OS volume isn't uniform.
-        let mut volumes = instance.volume_ids;
-        volumes.extend(instance.os_volume_id.clone());
+        let os_volume = instance.os_volume_id.map(|id| id.0);
+        let mut volumes: Vec<String> = instance.volume_ids.into_iter().map(|id| id.0).collect();
+        volumes.extend(os_volume.clone());
         volumes.sort();
         volumes.dedup();
         Self {
-            id: instance.id,
-            status: Status::from(instance.status),
-            ip: instance.ip.filter(|ip| !ip.is_empty()),
+            id: instance.id.0,
+            status: Status::from(instance.status.0),
+            ip: Some(instance.ip.0).filter(|ip| !ip.is_empty()),
             created_at: instance.created_at,
-            hostname: instance.hostname,
-            description: instance.description,
-            r#type: instance.instance_type,
-            image: instance.image,
-            location: instance.location,
+            hostname: instance.hostname.0,
+            description: instance.description.0,
+            r#type: instance.instance_type.0,
+            image: instance.image.0,
+            location: instance.location.0,
             price_per_hour: instance.price_per_hour,
-            os_volume: instance.os_volume_id,
+            os_volume,
             volumes,
             tags: by_key(instance.tags),
         }
@@ -64,15 +65,15 @@ impl From<Instance> for facts::Instance {
 /// `GET /volumes`, `GET /volumes/{id}`.
 #[derive(Deserialize)]
 pub(super) struct Volume {
-    id: String,
+    id: Id,
     #[serde(default, deserialize_with = "or_default")]
-    name: String,
+    name: Text,
     #[serde(default, deserialize_with = "or_default")]
-    status: String,
+    status: Text,
     #[serde(default, deserialize_with = "or_default")]
     size: f64,
-    #[serde(default)]
-    instance_id: Option<String>,
+    #[serde(default, deserialize_with = "id_or_none")]
+    instance_id: Option<Id>,
     #[serde(default, deserialize_with = "money")]
     base_hourly_cost: Money,
     #[serde(default, deserialize_with = "or_default")]
@@ -82,11 +83,11 @@ pub(super) struct Volume {
 impl From<Volume> for facts::Volume {
     fn from(volume: Volume) -> Self {
         Self {
-            id: volume.id,
-            name: volume.name,
-            status: volume.status,
+            id: volume.id.0,
+            name: volume.name.0,
+            status: volume.status.0,
             size_gb: volume.size.round() as u32,
-            instance: volume.instance_id.filter(|id| !id.is_empty()),
+            instance: volume.instance_id.map(|id| id.0),
             price_per_hour: volume.base_hourly_cost,
             tags: by_key(volume.tags),
         }
@@ -105,11 +106,11 @@ pub(super) struct TrashedVolume {
 /// `GET /instance-types`: prices are strings here.
 #[derive(Deserialize)]
 pub(super) struct InstanceType {
-    instance_type: String,
+    instance_type: Text,
     #[serde(default, deserialize_with = "money")]
     price_per_hour: Money,
     #[serde(default, deserialize_with = "or_default")]
-    supported_os: Vec<String>,
+    supported_os: Vec<Text>,
     #[serde(default, deserialize_with = "or_default")]
     gpu: Gpu,
 }
@@ -123,9 +124,9 @@ struct Gpu {
 impl From<InstanceType> for facts::InstanceType {
     fn from(offer: InstanceType) -> Self {
         Self {
-            name: offer.instance_type,
+            name: offer.instance_type.0,
             price_per_hour: offer.price_per_hour,
-            images: offer.supported_os,
+            images: offer.supported_os.into_iter().map(|image| image.0).collect(),
             gpus: offer.gpu.number_of_gpus,
         }
     }
@@ -134,37 +135,44 @@ impl From<InstanceType> for facts::InstanceType {
 /// `GET /instance-availability`.
 #[derive(Deserialize)]
 pub(super) struct Availability {
-    pub(super) location_code: String,
+    location_code: Text,
     #[serde(default, deserialize_with = "or_default")]
-    pub(super) availabilities: Vec<String>,
+    availabilities: Vec<Text>,
+}
+
+impl Availability {
+    /// Returns the location and the types that are in stock there.
+    pub(super) fn into_stock(self) -> (String, Vec<String>) {
+        (self.location_code.0, self.availabilities.into_iter().map(|name| name.0).collect())
+    }
 }
 
 /// `GET /images`.
 #[derive(Deserialize)]
 pub(super) struct Image {
-    id: String,
+    id: Text,
     #[serde(default, deserialize_with = "or_default")]
-    image_type: String,
+    image_type: Text,
 }
 
 impl From<Image> for facts::Image {
     fn from(image: Image) -> Self {
-        Self { id: image.id, slug: image.image_type }
+        Self { id: image.id.0, slug: image.image_type.0 }
     }
 }
 
 /// `GET /locations`.
 #[derive(Deserialize)]
 pub(super) struct Location {
-    pub(super) code: String,
+    pub(super) code: Text,
 }
 
 /// `GET /ssh-keys`.
 #[derive(Deserialize)]
 pub(super) struct AccountKey {
-    id: String,
+    id: Id,
     #[serde(default, deserialize_with = "or_default")]
-    name: String,
+    name: Text,
     #[serde(default, deserialize_with = "or_default")]
     key: String,
 }
@@ -172,7 +180,7 @@ pub(super) struct AccountKey {
 impl AccountKey {
     /// Keys of a kind that we can't read are nobody we know.
     pub(super) fn into_facts(self) -> Option<facts::AccountKey> {
-        Some(facts::AccountKey { key: PublicKey::parse(&self.key)?, id: self.id, name: self.name })
+        Some(facts::AccountKey { key: PublicKey::parse(&self.key)?, id: self.id.0, name: self.name.0 })
     }
 }
 
@@ -182,14 +190,14 @@ pub(super) struct Balance {
     #[serde(default, deserialize_with = "money")]
     pub(super) amount: Money,
     #[serde(default, deserialize_with = "or_default")]
-    pub(super) currency: String,
+    pub(super) currency: Text,
 }
 
 #[derive(Deserialize)]
 struct Tag {
-    key: String,
+    key: Text,
     #[serde(default, deserialize_with = "or_default")]
-    value: String,
+    value: Text,
 }
 
 /// One item of the answer to `PUT /instances`; camelCase there and nowhere else.
@@ -255,9 +263,55 @@ pub(super) fn id_in(body: &[u8]) -> Option<String> {
         _ if is_uuid(text) => text.to_owned(),
         _ => return None,
     };
-    let id = id.trim();
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
-    (!id.is_empty() && !id.starts_with('-') && id.bytes().all(plain)).then(|| id.to_owned())
+    Id::read(id.trim()).map(|id| id.0)
+}
+
+/// An id: one plain word, because it stands in addresses, in names of files and on terminals.
+///
+/// An answer with another one is refused as a whole: leaving one machine out would make it look gone.
+#[derive(Deserialize)]
+#[serde(try_from = "String")]
+struct Id(String);
+
+impl Id {
+    /// The longest id; the API's are UUIDs of 36.
+    const LONGEST: usize = 100;
+
+    fn read(text: &str) -> Option<Self> {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+        let sized = (1..=Self::LONGEST).contains(&text.len());
+        (sized && !text.starts_with('-') && text.bytes().all(plain)).then(|| Self(text.to_owned()))
+    }
+}
+
+impl TryFrom<String> for Id {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        Self::read(&text).ok_or("an id is letters, digits, `-` and `_`")
+    }
+}
+
+/// Words for people, with `\u{fffd}` for every character that could hide or turn round what is beside it.
+///
+/// Replaced, not left out: nothing foreign may come to read as a mark of ours.
+#[derive(Default, Deserialize)]
+#[serde(from = "String")]
+pub(super) struct Text(pub(super) String);
+
+impl From<String> for Text {
+    fn from(text: String) -> Self {
+        if !text.contains(http::is_unprintable) {
+            return Self(text);
+        }
+        Self(text.chars().map(|c| if http::is_unprintable(c) { '\u{fffd}' } else { c }).collect())
+    }
+}
+
+/// An id; null, missing and empty are none.
+fn id_or_none<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Id>, D::Error> {
+    let text = Option::<String>::deserialize(from)?.filter(|text| !text.is_empty());
+    text.map(Id::try_from).transpose().map_err(serde::de::Error::custom)
 }
 
 fn is_uuid(text: &str) -> bool {
@@ -267,7 +321,7 @@ fn is_uuid(text: &str) -> bool {
 }
 
 fn by_key(tags: Vec<Tag>) -> std::collections::BTreeMap<String, String> {
-    tags.into_iter().map(|tag| (tag.key, tag.value)).collect()
+    tags.into_iter().map(|tag| (tag.key.0, tag.value.0)).collect()
 }
 
 fn or_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(from: D) -> Result<T, D::Error> {

@@ -16,6 +16,8 @@ use crate::error::{Error, ExitCode, Result};
 
 /// How much of an answer is quoted in a message, in characters.
 const QUOTED: usize = 200;
+/// The first time that no service's clock shows: the year 9000.
+const LATEST: Timestamp = Timestamp::constant(221_845_392_000, 0);
 /// How much of a refusal's body is looked at, in bytes.
 const REFUSAL_LIMIT: usize = 64 * 1024;
 
@@ -53,7 +55,9 @@ pub(crate) fn decode<T: DeserializeOwned>(body: &[u8], secret: bool) -> Result<T
     serde_json::from_slice(body).map_err(|error| {
         let mut what = format!("expected `{}`", short_name::<T>());
         if !secret {
-            what += &format!(", got `{}`: {error}", readable(&String::from_utf8_lossy(body)));
+            // The error quotes the value at fault, however long it is.
+            let (got, error) = (readable(&String::from_utf8_lossy(body)), readable(&error.to_string()));
+            what += &format!(", got `{got}`: {error}");
         }
         match error.classify() {
             serde_json::error::Category::Data => Trouble::Undecodable(what),
@@ -70,8 +74,10 @@ pub fn server_date(headers: &HeaderMap) -> Result<Timestamp> {
         .ok_or_else(|| Error::new("the answer has no readable `Date` header"))
 }
 
-fn http_date(text: &[u8]) -> Option<Timestamp> {
-    DateTimeParser::new().relaxed_weekday(true).parse_timestamp(text).ok()
+pub(super) fn http_date(text: &[u8]) -> Option<Timestamp> {
+    let date = DateTimeParser::new().relaxed_weekday(true).parse_timestamp(text).ok()?;
+    // Spans are added to it: the very last times that can be told are no service's.
+    (date < LATEST).then_some(date)
 }
 
 /// What a service said instead of doing what it was asked.
@@ -256,7 +262,7 @@ impl Trouble {
 }
 
 /// Seconds, or a date that is compared with the answer's own.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if let Ok(seconds) = text.parse() {
         return Some(Duration::from_secs(seconds));
@@ -268,11 +274,16 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 /// The start of a text from outside, on one line and without control characters.
 pub(crate) fn readable(text: &str) -> String {
     let mut words = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    words.retain(|c| !c.is_control() && !is_direction_mark(c));
+    words.retain(|c| !is_unprintable(c));
     match words.char_indices().nth(QUOTED) {
         Some((end, _)) => format!("{}…", &words[..end]),
         None => words,
     }
+}
+
+/// Characters that could move a terminal's cursor, or show a text in another order than it is in.
+pub(crate) fn is_unprintable(c: char) -> bool {
+    c.is_control() || is_direction_mark(c)
 }
 
 /// Marks that would make a terminal show a text in another order than it is in.

@@ -3,7 +3,7 @@
 use reqwest::Url;
 
 use crate::error::{Error, ExitCode, Result};
-use crate::provider::http::readable;
+use crate::provider::http::{is_unprintable, readable};
 
 /// A git url taken apart.
 #[derive(Debug, PartialEq, Eq)]
@@ -50,7 +50,7 @@ pub(super) fn check(url: &str) -> Result<()> {
             .why(why)
             .hint("write it as `git@host:path`, `ssh://git@host/path` or `https://host/path`"))
     };
-    if url.starts_with('-') || url.contains(|c: char| c.is_whitespace() || c.is_control()) {
+    if url.starts_with('-') || url.contains(|c: char| c.is_whitespace() || is_unprintable(c)) {
         return refused("it starts with `-` or contains blanks");
     }
     let Some(address) = address(url) else { return refused("it is not a url that git knows") };
@@ -59,7 +59,8 @@ pub(super) fn check(url: &str) -> Result<()> {
     if !matches!(address.scheme.as_str(), "ssh" | "https") || name.is_empty() {
         return refused(&format!("`{}` is not one of ssh and https", readable(&address.scheme)));
     }
-    if name.starts_with('-') || user.starts_with('-') || address.path.is_empty() {
+    let odd = |c: char| !(c.is_ascii_alphanumeric() || "._-:[]".contains(c));
+    if name.starts_with('-') || name.contains(odd) || user.starts_with('-') || address.path.is_empty() {
         return refused("its host, user or path cannot be one");
     }
     if address.scheme == "https" && !user.is_empty() || user.contains(':') {

@@ -150,7 +150,7 @@ impl Exchange<'_> {
         }
     }
 
-    fn decode<T: DeserializeOwned>(&self, value: serde_json::Value) -> Result<T> {
+    pub(super) fn decode<T: DeserializeOwned>(&self, value: serde_json::Value) -> Result<T> {
         serde_json::from_value(value).map_err(|error| {
             let wanted = format!("the answer is no {}: {error}", std::any::type_name::<T>());
             SshError::said(self.what, Kind::Bug, vec![wanted])
@@ -232,6 +232,25 @@ async fn listen(
             Word::Result(value) => return Heard::Result(value),
             Word::Error { kind, why } => return Heard::Error { kind, why },
         }
+    }
+}
+
+/// What a helper said that wrote exactly these bytes; none without a last line.
+#[cfg(any(test, fuzzing))]
+pub(super) fn heard(output: &[u8], nonce: &str) -> Option<Result<serde_json::Value, (Kind, Vec<String>)>> {
+    thread_local! {
+        static RUNTIME: tokio::runtime::Runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .expect("a runtime without input and output can always be built");
+    }
+    let output = Box::new(std::io::Cursor::new(output.to_vec()));
+    let heard = RUNTIME.with(|runtime| runtime.block_on(listen(output, nonce, &mut |_, _| {})));
+    match heard {
+        Heard::Result(value) => Some(Ok(value)),
+        Heard::Error { kind, why } => Some(Err((kind, why))),
+        Heard::End => None,
+        Heard::Silence | Heard::TooMuch => panic!("a short text was neither read nor ended"),
     }
 }
 

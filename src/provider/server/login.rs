@@ -2,6 +2,9 @@
 //!
 //! The user's own ssh configuration, known hosts and keys take no part: every file is named here.
 
+#[cfg(any(test, fuzzing))]
+pub(super) mod fuzzing;
+
 use std::fmt;
 use std::fs;
 use std::io::Write as _;
@@ -304,9 +307,7 @@ impl KnownHostsFile {
 impl Files {
     /// Reads the key that ssh took on the first contact.
     fn taken_key(&self) -> Option<String> {
-        let text = fs::read_to_string(self.known_hosts.path()).ok()?;
-        let (_, key) = text.lines().next()?.split_once(' ')?;
-        PublicKey::parse(key).map(|key| key.as_str().to_owned())
+        key_in(&fs::read_to_string(self.known_hosts.path()).ok()?)
     }
 }
 
@@ -316,6 +317,12 @@ impl Drop for Files {
             let _ = fs::remove_file(&self.config);
         }
     }
+}
+
+/// Reads the key of a known_hosts file's first line.
+fn key_in(known_hosts: &str) -> Option<String> {
+    let (_, key) = known_hosts.lines().next()?.split_once(' ')?;
+    PublicKey::parse(key).map(|key| key.as_str().to_owned())
 }
 
 /// What `ssh-add -l` says of an agent.
