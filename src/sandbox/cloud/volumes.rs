@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::billing::{Kind, units};
-use super::catalogue::{is_location, monthly_price, volume_price, written};
-use super::instances::Status;
+use super::catalogue::{VOLUME_TYPES, is_location, monthly_price, volume_price, written};
+use super::instances::{Fate, Status};
 use super::reply::{Answer, OneOrMany, Refusal, bare_id, body};
 use super::tags::{self, NewTag, Tag};
 use super::{Cloud, Effect};
@@ -20,6 +20,24 @@ const TRASH: SignedDuration = SignedDuration::from_hours(96);
 /// The largest volume in GB.
 const LARGEST: u64 = 10_240;
 
+/// Everything a volume's status can be; the sandbox itself says only some of it.
+const STATUS_WORDS: [&str; 14] = [
+    "ordered",
+    "creating",
+    "created",
+    "attached",
+    "attaching",
+    "detached",
+    "detaching",
+    "cloning",
+    "deleting",
+    "deleted",
+    "restoring",
+    "exported",
+    "canceling",
+    "canceled",
+];
+
 /// A disk, also after its end.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Volume {
@@ -27,6 +45,8 @@ pub struct Volume {
     pub id: String,
     pub(super) name: String,
     pub(super) size: u64,
+    /// The type, such as `NVMe`.
+    pub(super) kind: String,
     pub(super) location: String,
     pub(super) tags: Vec<Tag>,
     pub(super) created: Timestamp,
@@ -37,6 +57,8 @@ pub struct Volume {
     pub(super) holder: Option<String>,
     /// The public keys that may log in to a machine with this disk.
     pub(super) keys: Vec<String>,
+    /// What becomes of it when its spot machine is taken away.
+    pub(super) on_spot_discontinue: Fate,
     /// It goes when its machine goes; `true` inside means for good.
     pub(super) doomed: Option<bool>,
     /// When a deletion under way is done.
@@ -64,6 +86,7 @@ impl Volume {
             id: random::uuid(),
             name,
             size,
+            kind: "NVMe".to_owned(),
             location: location.to_owned(),
             tags,
             created: now,
@@ -71,6 +94,7 @@ impl Volume {
             os_image: None,
             holder: None,
             keys: Vec::new(),
+            on_spot_discontinue: Fate::default(),
             doomed: None,
             leaving: None,
             deleted: None,
@@ -84,9 +108,18 @@ impl Volume {
         self.leaving.or(purge)
     }
 
-    fn json(&self, cloud: &Cloud) -> Value {
+    /// Returns the device it is on a machine: the OS volume first, the others in their order.
+    fn target(&self, cloud: &Cloud) -> String {
+        let beside = |other: &&Self| other.holder == self.holder && other.os_image.is_none();
+        let before = cloud.volumes.iter().filter(beside).take_while(|other| other.id != self.id).count();
+        let letter = if self.os_image.is_some() { b'a' } else { b'b' + before.min(24) as u8 };
+        format!("vd{}", char::from(letter))
+    }
+
+    /// Returns what the API says of it.
+    pub fn json(&self, cloud: &Cloud) -> Value {
         let holder = cloud.instances.iter().find(|instance| Some(&instance.id) == self.holder.as_ref());
-        let target = holder.map(|_| if self.os_image.is_some() { "vda" } else { "vdb" });
+        let target = holder.map(|_| self.target(cloud));
         let instances: Vec<Value> = holder
             .iter()
             .map(|one| {
@@ -95,9 +128,9 @@ impl Volume {
             })
             .collect();
         json!({
-            "id": self.id, "name": self.name, "status": self.status, "size": self.size, "type": "NVMe",
+            "id": self.id, "name": self.name, "status": self.status, "size": self.size, "type": self.kind,
             "location": self.location, "created_at": written(self.created),
-            "is_os_volume": self.os_image.is_some(), "target": target, "instance_id": self.holder,
+            "is_os_volume": self.os_image.is_some(), "target": target, "instance_id": holder.map(|one| &one.id),
             "instances": instances, "ssh_key_ids": holder.map(|one| one.key_ids.clone()).unwrap_or_default(),
             "pseudo_path": "", "create_directory_command": "", "mount_command": "",
             "filesystem_to_fstab_command": "", "contract": "PAY_AS_YOU_GO",
@@ -133,6 +166,7 @@ struct Asked {
     instance_id: Option<String>,
     name: Option<String>,
     size: Option<u64>,
+    r#type: Option<String>,
     is_permanent: Option<bool>,
     location_code: Option<String>,
 }
@@ -144,11 +178,14 @@ struct Removal {
 
 impl Cloud {
     /// `GET /volumes`: those that are not deleted.
-    pub(super) fn list_volumes(&self, call: &Call) -> Answer {
-        let listed = self.volumes.iter().filter(|volume| volume.deleted.is_none());
-        let listed =
-            listed.filter(|volume| call.query("status").is_none_or(|word| json!(volume.status) == word));
-        Ok(Reply::json(200, &listed.map(|volume| volume.json(self)).collect()))
+    pub(super) fn list_volumes(&self, call: &Call, now: Timestamp) -> Answer {
+        let status = call.query("status");
+        if let Some(word) = status.filter(|word| !STATUS_WORDS.contains(word)) {
+            return Err(Refusal::invalid(format!("Invalid status value: {word}")));
+        }
+        let listed = self.listed(now).volumes.into_iter();
+        let listed = listed.filter(|volume| status.is_none_or(|word| volume["status"] == word));
+        Ok(Reply::json(200, &listed.collect()))
     }
 
     /// `GET /volumes/trash`: those that can still be restored.
@@ -166,6 +203,7 @@ impl Cloud {
     pub(super) fn create_volume(&mut self, call: &Call, now: Timestamp) -> Answer {
         let asked: NewVolume = body(call)?;
         check_type(&asked.r#type)?;
+        check_name(&asked.name)?;
         check_size(asked.size)?;
         let location = asked.location_code.unwrap_or_else(|| "FIN-03".to_owned());
         if !is_location(&location) {
@@ -175,7 +213,7 @@ impl Cloud {
             return Err(Refusal::funds());
         }
         let mut volume = Volume::new(asked.name, asked.size, &location, tags::checked(asked.tags)?, now);
-        volume.status = VolumeStatus::Detached;
+        (volume.kind, volume.status) = (asked.r#type, VolumeStatus::Detached);
         if let Some(instance) = asked.instance_id {
             self.holder_offline(&instance, &location)?;
             (volume.holder, volume.status) = (Some(instance), VolumeStatus::Attached);
@@ -206,20 +244,32 @@ impl Cloud {
         for id in &ids {
             self.volume(id)?;
         }
-        let mut clones = Vec::new();
-        for id in &ids {
-            match asked.action.as_str() {
-                "attach" => self.attach(id, asked.instance_id.as_deref().unwrap_or_default())?,
-                "detach" => self.detach(id)?,
-                "delete" => self.delete_volume(id, asked.is_permanent.unwrap_or(false), now)?,
-                "rename" => self.rename(id, asked.name.as_deref())?,
-                "resize" => self.resize(id, asked.size, now)?,
-                "restore" => self.restore(id, now)?,
-                "clone" => clones.push(self.clone_volume(id, &asked, now)?),
-                other => return Err(Refusal::invalid(format!("Invalid action: {other}"))),
+        let before = (self.volumes.clone(), self.account.clone(), self.effects.len());
+        let done: Result<Vec<_>, _> = ids.iter().map(|id| self.act_on_volume(id, &asked, now)).collect();
+        let clones: Vec<String> = match done {
+            Ok(clones) => clones.into_iter().flatten().collect(),
+            Err(refusal) => {
+                (self.volumes, self.account) = (before.0, before.1);
+                self.effects.truncate(before.2);
+                return Err(refusal);
             }
-        }
+        };
         Ok(if clones.is_empty() { Reply::empty(202) } else { Reply::json(202, &json!(clones)) })
+    }
+
+    /// Carries out an action on one volume; returns the new volume's id if it makes one.
+    fn act_on_volume(&mut self, id: &str, asked: &Asked, now: Timestamp) -> Result<Option<String>, Refusal> {
+        match asked.action.as_str() {
+            "attach" => self.attach(id, asked.instance_id.as_deref().unwrap_or_default())?,
+            "detach" => self.detach(id)?,
+            "delete" => self.delete_volume(id, asked.is_permanent.unwrap_or(false), now)?,
+            "rename" => self.rename(id, asked.name.as_deref().unwrap_or_default())?,
+            "resize" => self.resize(id, asked.size, now)?,
+            "restore" => self.restore(id, now)?,
+            "clone" => return self.clone_volume(id, asked, now).map(Some),
+            other => return Err(Refusal::invalid(format!("Invalid action: {other}"))),
+        }
+        Ok(None)
     }
 
     /// Takes a volume into the books.
@@ -340,23 +390,21 @@ impl Cloud {
         Ok(())
     }
 
-    fn rename(&mut self, id: &str, name: Option<&str>) -> Result<(), Refusal> {
-        let name = name
-            .filter(|name| !name.is_empty())
-            .ok_or_else(|| Refusal::invalid("name should not be empty"))?;
-        let index = self.volume_index(id)?;
+    fn rename(&mut self, id: &str, name: &str) -> Result<(), Refusal> {
+        check_name(name)?;
+        let index = self.living_index(id)?;
         name.clone_into(&mut self.volumes[index].name);
         Ok(())
     }
 
     fn resize(&mut self, id: &str, size: Option<u64>, now: Timestamp) -> Result<(), Refusal> {
-        let index = self.volume_index(id)?;
+        let index = self.living_index(id)?;
         let volume = &mut self.volumes[index];
         let size = size.filter(|size| *size > volume.size);
         let size = size.ok_or_else(|| Refusal::invalid("size must be larger than the current size"))?;
         check_size(size)?;
-        if volume.deleted.is_some() {
-            return Err(Refusal::forbidden("Volume is deleted"));
+        if !self.account.covers(volume_price(size)) {
+            return Err(Refusal::funds());
         }
         volume.size = size;
         self.account.close(&volume.id, now);
@@ -368,6 +416,9 @@ impl Cloud {
     fn restore(&mut self, id: &str, now: Timestamp) -> Result<(), Refusal> {
         let index = self.volume_index(id)?;
         let volume = &mut self.volumes[index];
+        if !self.account.covers(volume_price(volume.size)) {
+            return Err(Refusal::funds());
+        }
         let Some(deleted) = volume.deleted.filter(|_| !volume.purged) else {
             return Err(Refusal::forbidden("Volume is not in the trash"));
         };
@@ -379,13 +430,20 @@ impl Cloud {
     }
 
     fn clone_volume(&mut self, id: &str, asked: &Asked, now: Timestamp) -> Result<String, Refusal> {
-        let source = self.volume(id)?.clone();
-        if source.deleted.is_some() {
-            return Err(Refusal::forbidden("Volume is deleted"));
-        }
+        let source = self.volumes[self.living_index(id)?].clone();
         let name = asked.name.clone().unwrap_or_else(|| format!("{}-clone", source.name));
         let location = asked.location_code.as_deref().unwrap_or(&source.location);
+        let kind = asked.r#type.as_deref().unwrap_or(&source.kind);
+        check_name(&name)?;
+        check_type(kind)?;
+        if !is_location(location) {
+            return Err(Refusal::invalid("Invalid location code"));
+        }
+        if !self.account.covers(volume_price(source.size)) {
+            return Err(Refusal::funds());
+        }
         let mut copy = Volume::new(name, source.size, location, Vec::new(), now);
+        kind.clone_into(&mut copy.kind);
         (copy.os_image, copy.keys, copy.status) = (source.os_image, source.keys, VolumeStatus::Detached);
         self.effects.push(Effect::CopyDisk { from: source.id, to: copy.id.clone() });
         let id = copy.id.clone();
@@ -411,10 +469,22 @@ impl Cloud {
         Ok(&self.volumes[self.volume_index(id)?])
     }
 
+    /// Finds a volume that is not deleted.
+    fn living_index(&self, id: &str) -> Result<usize, Refusal> {
+        let index = self.volume_index(id)?;
+        let living = self.volumes[index].deleted.is_none();
+        if living { Ok(index) } else { Err(Refusal::forbidden("Volume is deleted")) }
+    }
+
     pub(super) fn volume_index(&self, id: &str) -> Result<usize, Refusal> {
         let index = self.volumes.iter().position(|volume| volume.id == id);
         index.ok_or_else(|| Refusal::not_found("Volume not found"))
     }
+}
+
+/// Refuses a name that is none.
+pub fn check_name(name: &str) -> Result<(), Refusal> {
+    if name.is_empty() { Err(Refusal::invalid("name should not be empty")) } else { Ok(()) }
 }
 
 /// Refuses a size that is no size.
@@ -424,5 +494,6 @@ pub fn check_size(size: u64) -> Result<(), Refusal> {
 
 /// Refuses a type that is not sold here.
 pub fn check_type(kind: &str) -> Result<(), Refusal> {
-    if kind == "NVMe" { Ok(()) } else { Err(Refusal::invalid("Invalid volume type")) }
+    let sold = VOLUME_TYPES.iter().any(|(name, _)| *name == kind);
+    if sold { Ok(()) } else { Err(Refusal::invalid("Invalid volume type")) }
 }
