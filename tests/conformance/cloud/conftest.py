@@ -11,8 +11,8 @@ from world import World
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8g me@laptop"
 
-# Longer than a machine takes to come up, to stop or to go with its disks.
-UP, OFF, GONE = 70, 31, 60
+# How long a machine takes to come up and to stop, and a little more.
+UP, OFF = 70, 31
 
 
 @pytest.fixture(scope="session")
