@@ -174,6 +174,7 @@ impl Type {
             "manufacturer": if self.gpus == 0 { "AMD" } else { "NVIDIA" },
             "description": "Dedicated Hardware Instance",
             "price_per_hour": price, "spot_price": spot, "dynamic_price": price, "max_dynamic_price": price,
+            "serverless_price": null, "serverless_spot_price": null,
             "currency": currency.code(), "p2p": null, "best_for": [], "deploy_warning": null,
             "supported_os": self.images,
         });

@@ -33,7 +33,7 @@ pub struct Cluster {
     contract: String,
     key_ids: Vec<String>,
     script_id: Option<String>,
-    tags: Vec<Tag>,
+    pub(super) tags: Vec<Tag>,
     created: Timestamp,
     pub(super) status: Status,
     pub(super) next: Option<Next>,
@@ -328,7 +328,8 @@ impl Cloud {
         self.release_volumes(&id, now);
     }
 
-    fn cluster_index(&self, id: &str) -> Result<usize, Refusal> {
+    /// Returns where a cluster stands.
+    pub(super) fn cluster_index(&self, id: &str) -> Result<usize, Refusal> {
         let index = self.clusters.iter().position(|cluster| cluster.id == id);
         index.ok_or_else(|| Refusal::invalid("Invalid cluster id"))
     }

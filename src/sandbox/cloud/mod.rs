@@ -15,6 +15,7 @@ mod tags;
 #[cfg(test)]
 mod tests;
 mod tokens;
+mod volume_actions;
 mod volumes;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -252,6 +253,10 @@ impl Cloud {
             ("GET", ["images", "cluster"]) => clusters::images(call),
             ("GET", ["cluster-availability", kind @ ..]) => {
                 clusters::availability(&self.stock, call, kind.first().copied())
+            }
+            (_, ["clusters", id, "tags", key @ ..]) => {
+                let index = self.cluster_index(id)?;
+                tags::answer(&mut self.clusters[index].tags, call, key.first().copied())
             }
             ("GET", ["clusters"]) => self.list_clusters(call),
             ("GET", ["clusters", id]) => self.show_cluster(id),

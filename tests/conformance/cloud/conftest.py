@@ -1,4 +1,4 @@
-"""What every case has: one world for the session, emptied before each case, and the vendor's client for it."""
+"""What each case has: one world for the session, emptied before the case, and the vendor's client for it."""
 
 from contextlib import contextmanager
 from types import SimpleNamespace

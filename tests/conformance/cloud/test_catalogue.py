@@ -92,7 +92,10 @@ def test_a_type_is_available_until_its_last_machine_is_ordered_and_again_after_i
     world, client, running
 ):
     world.set(cloud={"stock": {"FIN-03": {"1RTX6000ADA.10V": 1}}})
-    there = lambda: client.instances.is_available("1RTX6000ADA.10V", location_code="FIN-03")  # noqa: E731
+
+    def there():
+        return client.instances.is_available("1RTX6000ADA.10V", location_code="FIN-03")
+
     assert there() is True
     machine = running()
     assert there() is False

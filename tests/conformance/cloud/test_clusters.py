@@ -118,7 +118,11 @@ def test_an_unknown_cluster_is_refused(client, refused, call):
     ("changes", "message"),
     [
         pytest.param({"cluster_type": "17B200"}, "Invalid cluster type", id="type"),
-        pytest.param({"image": "24.04.base"}, "Operating system is not valid for this cluster type", id="a machine's image"),
+        pytest.param(
+            {"image": "24.04.base"},
+            "Operating system is not valid for this cluster type",
+            id="a machine's image",
+        ),
         pytest.param({"location": "NOR-01"}, "Invalid location code", id="location"),
         pytest.param({"hostname": "-"}, "Invalid hostname", id="hostname"),
         pytest.param({"ssh_key_ids": [UNKNOWN]}, "Invalid SSH key id", id="key"),

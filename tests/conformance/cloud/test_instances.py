@@ -254,7 +254,8 @@ def test_a_list_that_lags_shows_old_statuses_and_what_is_gone(world, client, run
     world.set(cloud={"list_lag": 30})
     client.instances.action(machine.id, "delete")
     world.jump(25)
-    assert (status(client, machine), [one.status for one in client.instances.get()]) == ("discontinued", ["running"])
+    assert status(client, machine) == "discontinued"
+    assert [one.status for one in client.instances.get()] == ["running"]
     world.jump(10)
     assert [one.status for one in client.instances.get()] == ["deleting"]
     world.jump(20)

@@ -65,7 +65,7 @@ def test_a_list_with_an_unknown_key_deletes_none(client, refused):
         pytest.param("-----BEGIN OPENSSH PRIVATE KEY-----", "Invalid SSH key", id="a private key"),
         pytest.param("ssh-ed25519", "Invalid SSH key", id="no key behind the type"),
         pytest.param("ssh-ed25519 not*base64", "Invalid SSH key", id="not base64"),
-        pytest.param(KEY.replace("ssh-ed25519", "ssh-rsa"), "Invalid SSH key", id="of another type than it says"),
+        pytest.param(KEY.replace("ssh-ed25519", "ssh-rsa"), "Invalid SSH key", id="of another type"),
         pytest.param(" ", "key should not be empty", id="blank"),
     ],
 )

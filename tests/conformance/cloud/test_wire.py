@@ -68,7 +68,12 @@ def test_an_order_without_a_required_field_is_refused(raw, key, missing):
 
 @pytest.mark.parametrize(
     "changes",
-    [{"is_spot": "yes"}, {"volumes": {"name": "data"}}, {"os_volume": {"name": "x", "size": "50"}}, {"hostname": 3}],
+    [
+        {"is_spot": "yes"},
+        {"volumes": {"name": "data"}},
+        {"os_volume": {"name": "x", "size": "50"}},
+        {"hostname": 3},
+    ],
     ids=["text for a bool", "an object for a list", "text for a number", "a number for text"],
 )
 def test_a_field_of_the_wrong_type_is_refused(raw, key, changes):
@@ -127,7 +132,8 @@ def test_a_types_price_is_text_where_a_machines_is_a_number(raw):
 
 def test_of_mixed_ids_each_has_its_own_result(raw, running):
     machine = running()
-    reply = raw("PUT", "/instances", json={"action": "delete", "id": [machine.id, "nobody"], "volume_ids": []})
+    ids = [machine.id, "nobody"]
+    reply = raw("PUT", "/instances", json={"action": "delete", "id": ids, "volume_ids": []})
     assert reply.status_code == 207
     assert reply.json() == [
         {"action": "delete", "instanceId": machine.id, "status": "success"},
@@ -174,7 +180,10 @@ def test_availability_understands_each_spelling(raw, spot, location):
 def test_scripts_come_in_pages_newest_first_on_request_and_by_part_of_their_name(raw, client):
     for number in range(12):
         client.startup_scripts.create(f"script-{number}", "true")
-    names = lambda query: [one["name"] for one in raw("GET", f"/scripts{query}").json()]  # noqa: E731
+
+    def names(query):
+        return [one["name"] for one in raw("GET", f"/scripts{query}").json()]
+
     assert names("?page=2") == ["script-10", "script-11"]
     assert names("?pageSize=2&page=2") == ["script-2", "script-3"]
     assert names("?name=pt-1") == ["script-1", "script-10", "script-11"]
@@ -184,7 +193,10 @@ def test_scripts_come_in_pages_newest_first_on_request_and_by_part_of_their_name
 def test_tags_are_lower_case_unique_listed_and_removable(raw, key):
     first = raw("POST", "/instances", json=body(key, tags=[{"key": "Session", "value": "lesson3"}])).text
     second = raw("POST", "/instances", json=body(key, tags=[{"key": "session", "value": "lesson4"}])).text
-    listed = lambda tag: [one["id"] for one in raw("GET", f"/instances?tag={tag}").json()]  # noqa: E731
+
+    def listed(tag):
+        return [one["id"] for one in raw("GET", f"/instances?tag={tag}").json()]
+
     assert (listed("session"), listed("session%3Dlesson4")) == ([first, second], [second])
     assert raw("GET", "/instances?tag=session&tag=other").json() == []
     made = raw("POST", f"/instances/{first}/tags", json={"key": "Nonce", "value": "n1"})
@@ -206,8 +218,9 @@ def test_a_tag_that_is_too_short_or_too_long_is_refused(raw, client, tag):
 
 def test_a_volume_has_at_most_ten_tags(raw, client):
     volume = client.volumes.create("NVMe", "data", 20)
-    add = lambda number: raw("POST", f"/volumes/{volume.id}/tags", json={"key": f"k{number}"}).status_code  # noqa: E731
-    assert [add(number) for number in range(11)] == [201] * 10 + [400]
+    path = f"/volumes/{volume.id}/tags"
+    added = [raw("POST", path, json={"key": f"k{number}"}).status_code for number in range(11)]
+    assert added == [201] * 10 + [400]
 
 
 def test_a_trashed_volume_says_when_it_was_deleted(raw, client):
@@ -253,7 +266,7 @@ def test_the_price_history_goes_back_one_to_twelve_months(raw, months):
     assert error(reply) == (400, "invalid_request", message)
 
 
-def test_a_cluster_is_answered_with_an_object_and_ended_only_by_discontinue(world, raw, key):
+def test_a_cluster_is_answered_with_an_object_tagged_and_ended_only_by_discontinue(world, raw, key):
     world.set(cloud={"balance": 1000})
     asked = {
         "cluster_type": "16B200",
@@ -265,5 +278,8 @@ def test_a_cluster_is_answered_with_an_object_and_ended_only_by_discontinue(worl
     }
     made = raw("POST", "/clusters", json=asked)
     assert (made.status_code, list(made.json())) == (202, ["id"])
-    refused = raw("PUT", "/clusters", json={"actions": [{"id": made.json()["id"], "action": "delete"}]})
+    cluster = made.json()["id"]
+    tagged = raw("POST", f"/clusters/{cluster}/tags", json={"key": "Session", "value": "lesson3"})
+    assert (tagged.status_code, raw("GET", f"/clusters/{cluster}").json()["tags"]) == (201, [tagged.json()])
+    refused = raw("PUT", "/clusters", json={"actions": [{"id": cluster, "action": "delete"}]})
     assert error(refused) == (400, "invalid_request", "Invalid action: delete")
