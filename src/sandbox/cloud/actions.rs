@@ -111,7 +111,7 @@ impl Cloud {
     }
 
     fn holds(&self, instance: &str, volume: &str) -> bool {
-        self.volumes.iter().any(|one| one.id == volume && one.holder.as_deref() == Some(instance))
+        self.volumes.iter().any(|one| one.id == volume && one.belongs_to(instance))
     }
 
     fn instance_mut(&mut self, id: &str) -> Result<&mut Instance, Refusal> {

@@ -181,7 +181,7 @@ impl Cluster {
                    "public_ip": "", "private_ip": format!("10.0.0.{}", number + 2)})
         };
         let nodes: Vec<Value> = self.nodes.iter().enumerate().filter(|_| up).map(node).collect();
-        let shared = cloud.volumes.iter().filter(|volume| volume.holder.as_deref() == Some(&self.id));
+        let shared = cloud.volumes.iter().filter(|volume| volume.belongs_to(&self.id));
         let shared: Vec<Value> = shared
             .map(|volume| {
                 json!({"id": volume.id, "name": volume.name, "size_in_gigabytes": volume.size,
@@ -239,7 +239,7 @@ impl Cloud {
         }
         let id = random::uuid();
         let mut shared = Volume::new(volume.name, volume.size, &order.location_code, Vec::new(), now);
-        (shared.kind, shared.holder) = ("NVMe_Shared".to_owned(), Some(id.clone()));
+        (shared.kind, shared.holders) = ("NVMe_Shared".to_owned(), vec![id.clone()]);
         self.add_volume(shared, now);
         self.account.open(Kind::Cluster, &id, &order.hostname, micros(kind.price), now);
         self.clusters.push(Cluster {

@@ -157,7 +157,7 @@ impl Instance {
     pub fn json(&self, cloud: &Cloud) -> Value {
         // The ids of its volumes are filled in only once the machine is being built.
         let placed = self.status != Status::Ordered;
-        let volumes = cloud.volumes.iter().filter(|volume| volume.holder.as_deref() == Some(&self.id));
+        let volumes = cloud.volumes.iter().filter(|volume| volume.belongs_to(&self.id));
         let volumes: Vec<&str> = volumes.filter(|_| placed).map(|volume| volume.id.as_str()).collect();
         let mut value = json!({
             "id": self.id, "ip": self.ip, "status": self.status, "created_at": written(self.created),
@@ -236,7 +236,7 @@ impl Cloud {
     /// Takes a spot machine away, as the cloud does when somebody pays the full price for it.
     pub(super) fn evict(&mut self, index: usize, now: Timestamp) {
         let id = self.instances[index].id.clone();
-        for volume in self.volumes.iter_mut().filter(|volume| volume.holder.as_ref() == Some(&id)) {
+        for volume in self.volumes.iter_mut().filter(|volume| volume.belongs_to(&id)) {
             volume.doomed = match volume.on_spot_discontinue {
                 Fate::KeepDetached => None,
                 Fate::MoveToTrash => Some(false),

@@ -103,7 +103,8 @@ impl Cloud {
             self.add_volume(volume.held_by(&id, &order.location_code, now), now);
         }
         for volume in self.volumes.iter_mut().filter(|volume| existing.contains(&volume.id)) {
-            (volume.holder, volume.status) = (Some(id.clone()), VolumeStatus::Attaching);
+            volume.holders.push(id.clone());
+            volume.status = VolumeStatus::Attaching;
         }
         self.account.open(Kind::Instance, &id, &order.hostname, price, now);
         self.instances.push(Instance {
@@ -199,7 +200,7 @@ impl Cloud {
             }
             Disk::Kept { id, .. } => {
                 for volume in self.volumes.iter_mut().filter(|volume| volume.id == id) {
-                    volume.holder = Some(holder.to_owned());
+                    volume.holders.push(holder.to_owned());
                     volume.status = VolumeStatus::Attaching;
                     // Who could log in before still can: the keys are files on this disk.
                     volume.keys.extend(keys.iter().cloned());
@@ -240,7 +241,7 @@ impl CheckedVolume {
     fn held_by(self, holder: &str, location: &str, now: Timestamp) -> Volume {
         let mut volume = Volume::new(self.name, self.size, location, self.tags, now);
         (volume.kind, volume.on_spot_discontinue) = (self.kind, self.on_spot_discontinue);
-        volume.holder = Some(holder.to_owned());
+        volume.holders.push(holder.to_owned());
         volume
     }
 }

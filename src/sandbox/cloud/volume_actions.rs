@@ -17,11 +17,20 @@ struct Asked {
     action: String,
     id: OneOrMany,
     instance_id: Option<String>,
+    instance_ids: Option<Vec<String>>,
     name: Option<String>,
     size: Option<u64>,
     r#type: Option<String>,
     is_permanent: Option<bool>,
     location_code: Option<String>,
+}
+
+impl Asked {
+    /// Returns the machines it names, one way or the other.
+    fn instances(&self) -> Vec<String> {
+        let many = self.instance_ids.iter().flatten();
+        self.instance_id.iter().chain(many).cloned().collect()
+    }
 }
 
 impl Cloud {
@@ -54,8 +63,8 @@ impl Cloud {
     /// Carries out an action on one volume; returns the new volume's id if it makes one.
     fn act_on_volume(&mut self, id: &str, asked: &Asked, now: Timestamp) -> Result<Option<String>, Refusal> {
         match asked.action.as_str() {
-            "attach" => self.attach(id, asked.instance_id.as_deref().unwrap_or_default())?,
-            "detach" => self.detach(id)?,
+            "attach" => self.attach(id, &asked.instances())?,
+            "detach" => self.detach(id, &asked.instances())?,
             "delete" => self.delete_volume(id, asked.is_permanent.unwrap_or(false), now)?,
             "rename" => self.rename(id, asked.name.as_deref().unwrap_or_default())?,
             "resize" => self.resize(id, asked.size, now)?,
@@ -66,26 +75,42 @@ impl Cloud {
         Ok(None)
     }
 
-    fn attach(&mut self, id: &str, instance: &str) -> Result<(), Refusal> {
-        let location = self.volume(id)?.location.clone();
-        self.attachable(id, &location)?;
-        self.holder_offline(instance, &location)?;
+    fn attach(&mut self, id: &str, instances: &[String]) -> Result<(), Refusal> {
         let index = self.volume_index(id)?;
-        let volume = &mut self.volumes[index];
-        (volume.holder, volume.status) = (Some(instance.to_owned()), VolumeStatus::Attached);
+        let location = self.volumes[index].location.clone();
+        if instances.is_empty() {
+            return Err(Refusal::invalid("Invalid instance id"));
+        }
+        for instance in instances {
+            self.attachable(id, &location)?;
+            self.holder_offline(instance, &location)?;
+            let volume = &mut self.volumes[index];
+            if volume.belongs_to(instance) {
+                return Err(Refusal::invalid("Volume is not detached"));
+            }
+            volume.holders.push(instance.clone());
+            volume.status = VolumeStatus::Attached;
+        }
         Ok(())
     }
 
-    fn detach(&mut self, id: &str) -> Result<(), Refusal> {
+    /// Takes a volume from the machines named or, when none is, from all that have it.
+    fn detach(&mut self, id: &str, instances: &[String]) -> Result<(), Refusal> {
         let index = self.volume_index(id)?;
-        let holder = self.volumes[index].holder.clone();
-        let holder = holder.ok_or_else(|| Refusal::forbidden("Volume is not attached"))?;
+        let holders = &self.volumes[index].holders;
+        let named = if instances.is_empty() { holders.clone() } else { instances.to_vec() };
+        if named.is_empty() || !named.iter().all(|one| holders.contains(one)) {
+            return Err(Refusal::forbidden("Volume is not attached"));
+        }
         if self.volumes[index].os_image.is_some() {
             return Err(Refusal::forbidden("Can't detach the OS volume of an instance"));
         }
-        self.require_offline(&holder)?;
+        named.iter().try_for_each(|holder| self.require_offline(holder))?;
         let volume = &mut self.volumes[index];
-        (volume.holder, volume.status) = (None, VolumeStatus::Detached);
+        volume.holders.retain(|holder| !named.contains(holder));
+        if volume.holders.is_empty() {
+            volume.status = VolumeStatus::Detached;
+        }
         Ok(())
     }
 

@@ -53,8 +53,8 @@ pub struct Volume {
     pub(super) status: VolumeStatus,
     /// The image it was made from; `None` for a data volume.
     pub(super) os_image: Option<String>,
-    /// The instance it belongs to.
-    pub(super) holder: Option<String>,
+    /// The machine it belongs to, or the cluster; a shared one can have several.
+    pub(super) holders: Vec<String>,
     /// The public keys that may log in to a machine with this disk.
     pub(super) keys: Vec<String>,
     /// What becomes of it when its spot machine is taken away.
@@ -92,7 +92,7 @@ impl Volume {
             created: now,
             status: VolumeStatus::Ordered,
             os_image: None,
-            holder: None,
+            holders: Vec::new(),
             keys: Vec::new(),
             on_spot_discontinue: Fate::default(),
             doomed: None,
@@ -108,9 +108,20 @@ impl Volume {
         self.leaving.or(purge)
     }
 
+    /// Returns whether a machine or a cluster has it.
+    pub fn belongs_to(&self, holder: &str) -> bool {
+        self.holders.iter().any(|one| one == holder)
+    }
+
+    /// Returns whether several machines can have it at once.
+    pub fn is_shared(&self) -> bool {
+        VOLUME_TYPES.contains(&(self.kind.as_str(), true))
+    }
+
     /// Returns the device it is on a machine: the OS volume first, the others in their order.
     fn target(&self, cloud: &Cloud) -> String {
-        let beside = |other: &&Self| other.holder == self.holder && other.os_image.is_none();
+        let holder = self.holders.first().map_or("", String::as_str);
+        let beside = |other: &&Self| other.belongs_to(holder) && other.os_image.is_none();
         let before = cloud.volumes.iter().filter(beside).take_while(|other| other.id != self.id).count();
         let letter = if self.os_image.is_some() { b'a' } else { b'b' + before.min(24) as u8 };
         format!("vd{}", char::from(letter))
@@ -118,9 +129,11 @@ impl Volume {
 
     /// Returns what the API says of it.
     pub fn json(&self, cloud: &Cloud) -> Value {
-        let holder = cloud.instances.iter().find(|instance| Some(&instance.id) == self.holder.as_ref());
+        let holding = |id: &String| cloud.instances.iter().find(|instance| instance.id == *id);
+        let holders: Vec<_> = self.holders.iter().filter_map(holding).collect();
+        let holder = holders.first();
         let target = holder.map(|_| self.target(cloud));
-        let instances: Vec<Value> = holder
+        let instances: Vec<Value> = holders
             .iter()
             .map(|one| {
                 json!({"id": one.id, "hostname": one.hostname, "ip": one.ip, "instance_type": one.kind,
@@ -155,6 +168,7 @@ struct NewVolume {
     size: u64,
     location_code: Option<String>,
     instance_id: Option<String>,
+    instance_ids: Option<Vec<String>>,
     tags: Option<Vec<NewTag>>,
 }
 
@@ -201,9 +215,13 @@ impl Cloud {
         }
         let mut volume = Volume::new(asked.name, asked.size, &location, tags::checked(asked.tags)?, now);
         (volume.kind, volume.status) = (asked.r#type, VolumeStatus::Detached);
-        if let Some(instance) = asked.instance_id {
+        for instance in asked.instance_id.into_iter().chain(asked.instance_ids.unwrap_or_default()) {
+            if !volume.holders.is_empty() && !volume.is_shared() {
+                return Err(Refusal::invalid("Volume can be attached to one instance only"));
+            }
             self.holder_offline(&instance, &location)?;
-            (volume.holder, volume.status) = (Some(instance), VolumeStatus::Attached);
+            volume.holders.push(instance);
+            volume.status = VolumeStatus::Attached;
         }
         let id = volume.id.clone();
         self.add_volume(volume, now);
@@ -224,10 +242,12 @@ impl Cloud {
         self.volumes.push(volume);
     }
 
-    /// Refuses unless the volume is detached and in this location.
+    /// Refuses unless the volume is detached, or can be shared, and is in this location.
     pub(super) fn attachable(&self, id: &str, location: &str) -> Result<(), Refusal> {
         let volume = self.volume(id)?;
-        if volume.status != VolumeStatus::Detached {
+        let free = volume.status == VolumeStatus::Detached
+            || (volume.is_shared() && volume.status == VolumeStatus::Attached);
+        if !free {
             return Err(Refusal::invalid("Volume is not detached"));
         }
         if volume.location != location {
@@ -238,7 +258,7 @@ impl Cloud {
 
     /// Marks the volumes of a machine that is being built as attached.
     pub(super) fn attach_all(&mut self, instance: &str) {
-        for volume in self.volumes.iter_mut().filter(|volume| volume.holder.as_deref() == Some(instance)) {
+        for volume in self.volumes.iter_mut().filter(|volume| volume.belongs_to(instance)) {
             volume.status = VolumeStatus::Attached;
         }
     }
@@ -253,9 +273,11 @@ impl Cloud {
     /// Lets go of a gone machine's volumes: the doomed ones leave, the others are detached and bill on.
     pub(super) fn release_volumes(&mut self, instance: &str, now: Timestamp) {
         let leaving = later(now, self.timing.deleting_volume);
-        for volume in self.volumes.iter_mut().filter(|volume| volume.holder.as_deref() == Some(instance)) {
-            volume.holder = None;
+        for volume in self.volumes.iter_mut().filter(|volume| volume.belongs_to(instance)) {
+            volume.holders.retain(|holder| holder != instance);
             match volume.doomed {
+                // What another machine still has stays with it.
+                _ if !volume.holders.is_empty() => volume.doomed = None,
                 Some(_) => (volume.status, volume.leaving) = (VolumeStatus::Deleting, Some(leaving)),
                 None => volume.status = VolumeStatus::Detached,
             }
@@ -276,7 +298,8 @@ impl Cloud {
     /// Puts a volume into the trash, where it does not bill, or past it.
     pub(super) fn trash(&mut self, index: usize, permanently: bool, now: Timestamp) {
         let volume = &mut self.volumes[index];
-        (volume.status, volume.holder, volume.leaving) = (VolumeStatus::Deleted, None, None);
+        (volume.status, volume.leaving) = (VolumeStatus::Deleted, None);
+        volume.holders.clear();
         volume.deleted = Some(now);
         volume.doomed = None;
         self.account.close(&volume.id, now);
@@ -309,12 +332,10 @@ impl Cloud {
                 _ => Err(Refusal::forbidden("Volume is already deleted")),
             };
         }
-        if let Some(holder) = volume.holder.clone() {
-            if volume.os_image.is_some() {
-                return Err(Refusal::forbidden("Can't delete the OS volume of an instance"));
-            }
-            self.require_offline(&holder)?;
+        if volume.os_image.is_some() && !volume.holders.is_empty() {
+            return Err(Refusal::forbidden("Can't delete the OS volume of an instance"));
         }
+        volume.holders.iter().try_for_each(|holder| self.require_offline(holder))?;
         self.trash(index, permanently, now);
         Ok(())
     }

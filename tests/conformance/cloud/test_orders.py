@@ -270,6 +270,13 @@ def test_a_boot_that_fails_stays_listed_and_bills_until_it_is_deleted(world, cli
     assert (client.instances.get(), billing()) == ([], {})
 
 
+def test_a_place_that_is_not_found_shows_before_anything_is_built(world, client, order):
+    world.set(cloud={"endings": ["no_capacity"]})
+    machine = order()
+    world.jump(6)
+    assert client.instances.get_by_id(machine.id).status == "no_capacity"
+
+
 def test_a_machine_can_be_taken_away_while_it_boots(world, client, order, billing):
     world.set(cloud={"endings": ["discontinued"]})
     machine = order()

@@ -283,3 +283,36 @@ def test_a_cluster_is_answered_with_an_object_tagged_and_ended_only_by_discontin
     assert (tagged.status_code, raw("GET", f"/clusters/{cluster}").json()["tags"]) == (201, [tagged.json()])
     refused = raw("PUT", "/clusters", json={"actions": [{"id": cluster, "action": "delete"}]})
     assert error(refused) == (400, "invalid_request", "Invalid action: delete")
+
+
+def test_a_shared_volume_belongs_to_several_machines_until_the_last_lets_go(world, raw, client, offline):
+    first, second = offline(), offline(hostname="other")
+    both = [first.id, second.id]
+    asked = {"type": "NVMe_Shared", "name": "shared", "size": 20, "instance_ids": both}
+    shared = raw("POST", "/volumes", json=asked).text
+
+    def shown():
+        volume = client.volumes.get_by_id(shared)
+        return volume.status, [one["id"] for one in volume.instances]
+
+    assert shown() == ("attached", both)
+    named = {"action": "detach", "id": shared, "instance_ids": [first.id]}
+    assert raw("PUT", "/volumes", json=named).status_code == 202
+    assert shown() == ("attached", [second.id])
+    client.volumes.attach(shared, first.id)
+    client.instances.action(second.id, "delete", volume_ids=[shared])
+    world.jump(60)
+    assert shown() == ("attached", [first.id])
+    client.volumes.detach(shared)
+    assert shown() == ("detached", [])
+
+
+def test_a_volume_that_is_not_shared_belongs_to_one_machine(raw, client, offline):
+    both = [offline().id, offline(hostname="other").id]
+    asked = {"type": "NVMe", "name": "data", "size": 20}
+    refused = raw("POST", "/volumes", json={**asked, "instance_ids": both})
+    assert error(refused) == (400, "invalid_request", "Volume can be attached to one instance only")
+    data = client.volumes.create(**asked)
+    refused = raw("PUT", "/volumes", json={"action": "attach", "id": data.id, "instance_ids": both})
+    assert error(refused) == (400, "invalid_request", "Volume is not detached")
+    assert client.volumes.get_by_id(data.id).status == "detached"

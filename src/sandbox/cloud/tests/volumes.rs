@@ -113,3 +113,23 @@ async fn an_order_takes_each_existing_volume_once_and_only_where_it_is() {
     }
     assert_eq!(billing(&world).await, ["far", "here"]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shared_volume_outlives_the_first_of_its_machines() {
+    let mut world = TestWorld::start().await;
+    let instance = running(&mut world).await;
+    let second = world.cloud("POST", "/instances", order(&add_key(&world).await)).await.text;
+    world.admin.jump(70.0).await.unwrap();
+    let both = json!([instance["id"], second]);
+    act(&world, "shutdown", both.clone(), json!({})).await;
+    world.admin.jump(31.0).await.unwrap();
+    let body = json!({"type": "NVMe_Shared", "name": "shared", "size": 20, "instance_ids": both});
+    let shared = world.cloud("POST", "/volumes", body).await.text;
+    assert_eq!(volume(&world, &shared).await["instances"].as_array().unwrap().len(), 2);
+    act(&world, "delete", json!(second), json!({"volume_ids": [shared]})).await;
+    world.admin.jump(60.0).await.unwrap();
+    let left = volume(&world, &shared).await;
+    assert_eq!((&left["status"], &left["instance_id"]), (&json!("attached"), &instance["id"]));
+    assert_eq!(put(&world, "detach", json!(shared), json!({})).await.status, 202);
+    assert_eq!(volume(&world, &shared).await["status"], "detached");
+}
