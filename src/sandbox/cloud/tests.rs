@@ -179,12 +179,12 @@ async fn offline_bills_and_the_unused_minutes_come_back_at_the_end() {
     assert_eq!(act(&world, "start", instance["id"].clone(), json!({})).await.status, 202);
     assert_eq!(act(&world, "shutdown", instance["id"].clone(), json!({})).await.status, 202);
     world.admin.jump(3600.0 - 101.0).await.unwrap();
-    assert_eq!(show(&world, instance["id"].as_str().unwrap()).await["status"], "offline");
     assert!(billing(&world).await.contains(&"lesson3".to_owned()));
     let bill = world.admin.bill().await.unwrap();
     let hour = 1.172 + 0.0274 + 0.0055;
     assert!((bill["spent"].as_f64().unwrap() - hour).abs() < 1e-4, "{bill}");
     world.log_in().await;
+    assert_eq!(show(&world, instance["id"].as_str().unwrap()).await["status"], "offline");
     let volumes = json!({"volume_ids": instance["volume_ids"]});
     act(&world, "delete", instance["id"].clone(), volumes).await;
     world.admin.jump(3600.0).await.unwrap();
