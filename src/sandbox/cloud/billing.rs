@@ -66,6 +66,13 @@ impl Account {
         }
     }
 
+    /// Calls something that is open by another name from now on.
+    pub fn rename(&mut self, id: &str, name: &str) {
+        for entry in self.entries.iter_mut().filter(|entry| entry.to.is_none() && entry.id == id) {
+            name.clone_into(&mut entry.name);
+        }
+    }
+
     /// Charges a single amount for something that is open, as for the time a volume spent in the trash.
     pub fn surcharge(&mut self, id: &str, price: i64, time: SignedDuration) {
         let amount = charge(price, time);

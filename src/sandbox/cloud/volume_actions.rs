@@ -118,6 +118,7 @@ impl Cloud {
         check_name(name)?;
         let index = self.living_index(id)?;
         name.clone_into(&mut self.volumes[index].name);
+        self.account.rename(id, name);
         Ok(())
     }
 

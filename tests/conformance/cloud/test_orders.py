@@ -94,7 +94,7 @@ def test_new_data_volumes_come_with_the_machine_each_on_its_device(client, runni
 @pytest.mark.parametrize(
     ("volume", "message"),
     [
-        pytest.param({"name": "data", "size": 20, "type": "HDD"}, "Invalid volume type", id="HDD is not sold"),
+        pytest.param({"name": "data", "size": 20, "type": "HDD"}, "Invalid volume type", id="no longer sold"),
         pytest.param({"name": "data", "size": 0, "type": "NVMe"}, "Invalid volume size", id="no size"),
         pytest.param({"name": "", "size": 20, "type": "NVMe"}, "name should not be empty", id="no name"),
     ],

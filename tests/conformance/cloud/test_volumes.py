@@ -171,10 +171,11 @@ def test_an_os_volume_stays_with_its_machine(client, offline, refused):
         client.volumes.detach(machine.os_volume_id)
 
 
-def test_one_name_can_be_given_to_several_volumes(client, data):
+def test_one_name_can_be_given_to_several_volumes(client, data, billing):
     other = client.volumes.create("NVMe", "other", 20)
     client.volumes.rename([data.id, other.id], "renamed")
     assert [one.name for one in client.volumes.get()] == ["renamed", "renamed"]
+    assert list(billing()) == ["renamed"]
 
 
 def test_a_volume_keeps_its_name_rather_than_have_none(client, data, refused):
