@@ -74,8 +74,8 @@ impl Admin {
         self.post("seed_store", &body).await.map(drop)
     }
 
-    /// Changes the world: `{"cloud": {"balance", "stock", "timing", "status", "revoke_tokens"},
-    /// "dropbox": {"allocated", "move_lag"}}`, each part optional.
+    /// Changes the world: `{"cloud": {"balance", "stock", "claims", "list_lag", "endings", "timing", "status",
+    /// "revoke_tokens"}, "dropbox": {"allocated", "move_lag"}}`, each part optional.
     pub async fn set(&self, changes: &Value) -> Result<()> {
         self.post("set", changes).await.map(drop)
     }

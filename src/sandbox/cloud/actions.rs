@@ -53,7 +53,7 @@ impl Cloud {
         let at = later(now, self.timing.starting);
         let instance = self.instance_mut(id)?;
         match instance.status {
-            Status::Running => Ok(Outcome::AlreadySo),
+            Status::Running => Ok(instance.stay()),
             Status::Offline => Ok(instance.turn_into(Status::Running, at)),
             status => Err(cannot("start", status)),
         }
@@ -63,7 +63,7 @@ impl Cloud {
         let at = later(now, self.timing.shutting_down);
         let instance = self.instance_mut(id)?;
         match instance.status {
-            Status::Offline => Ok(Outcome::AlreadySo),
+            Status::Offline => Ok(instance.stay()),
             Status::Running => Ok(instance.turn_into(Status::Offline, at)),
             status => Err(cannot("shutdown", status)),
         }
@@ -111,7 +111,7 @@ impl Cloud {
     }
 
     fn holds(&self, instance: &str, volume: &str) -> bool {
-        self.volumes.iter().any(|one| one.id == volume && one.holder.as_deref() == Some(instance))
+        self.volumes.iter().any(|one| one.id == volume && one.belongs_to(instance))
     }
 
     fn instance_mut(&mut self, id: &str) -> Result<&mut Instance, Refusal> {
@@ -126,6 +126,11 @@ impl Instance {
             self.next = Some(Next { at, status });
         }
         Outcome::Accepted
+    }
+
+    /// Keeps it as it is, even if it was about to become something else.
+    fn stay(&mut self) -> Outcome {
+        if self.next.take().is_some() { Outcome::Accepted } else { Outcome::AlreadySo }
     }
 }
 

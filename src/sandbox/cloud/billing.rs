@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 const STEP: SignedDuration = SignedDuration::from_mins(10);
 
 /// The balance and everything that was ever charged to it.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub struct Account {
     /// What is left.
     pub balance: i64,
@@ -23,12 +23,14 @@ pub struct Account {
 pub enum Kind {
     /// A machine.
     Instance,
+    /// Several machines under one price.
+    Cluster,
     /// A disk.
     Volume,
 }
 
 /// One thing at one price, from its start to its end.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 struct Entry {
     kind: Kind,
     id: String,
@@ -61,6 +63,13 @@ impl Account {
             entry.paid -= refund;
             entry.to = Some(now);
             self.balance += refund;
+        }
+    }
+
+    /// Calls something that is open by another name from now on.
+    pub fn rename(&mut self, id: &str, name: &str) {
+        for entry in self.entries.iter_mut().filter(|entry| entry.to.is_none() && entry.id == id) {
+            name.clone_into(&mut entry.name);
         }
     }
 

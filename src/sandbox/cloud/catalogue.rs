@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -13,6 +13,8 @@ use super::reply::{Answer, Refusal};
 use crate::digest::sha256_hex;
 use crate::sandbox::random;
 use crate::sandbox::wire::{Call, Reply};
+
+const DAY: SignedDuration = SignedDuration::from_hours(24);
 
 /// A machine type.
 pub struct Type {
@@ -52,6 +54,23 @@ const IMAGES: [(&str, &str, &[&str]); 8] = [
     ("jupyter", "JupyterLab", &["Ubuntu 24.04", "CUDA 13.0", "Docker", "JupyterLab"]),
 ];
 
+/// The disks that are sold, and whether several machines can share one. `HDD` no longer is.
+pub const VOLUME_TYPES: [(&str, bool); 2] = [("NVMe", false), ("NVMe_Shared", true)];
+
+/// What a GB of disk costs a month, in US dollars; for the shared type this is assumed.
+const MONTHLY_PER_GB: f64 = 0.2;
+
+/// Commitments: code, name, number of months, discount in percent.
+const PERIODS: [(&str, &str, u32, f64); 4] = [
+    ("1_MONTH", "1 month", 1, 5.0),
+    ("3_MONTHS", "3 months", 3, 14.0),
+    ("6_MONTHS", "6 months", 6, 20.0),
+    ("1_YEAR", "1 year", 12, 25.0),
+];
+
+/// The shortest commitment for clusters, in months.
+const CLUSTER_MONTHS: u32 = 3;
+
 const CUDA_13_DOCKER: &str = "ubuntu-24.04-cuda-13.0-open-docker";
 const OLD: &[&str] = &["24.04.base", "jupyter", "26.04.base"];
 const PLAIN: &[&str] = &["ubuntu-22.04", "ubuntu-24.04", "24.04.base", "26.04.base"];
@@ -83,14 +102,22 @@ const TYPES: [Type; 13] = [
     machine("8B300.240V",      "B300 SXM6 262GB",  8, 2096, 240, 2200, 68.96,  None,         ALL),
 ];
 
-/// Where each type is in stock at first; `8B300.240V` is sold out everywhere.
+/// Where each type, of clusters too, is in stock at first; `8B300.240V` and `16H200` are sold out everywhere.
 const IN_STOCK: [(&str, &[&str]); 4] = [
     ("FIN-01", &["CPU.4V.16G", "1V100.6V", "2V100.10V", "1RTX6000ADA.10V", "1A100.22V"]),
     ("ICE-01", &["CPU.4V.16G", "1A6000.10V"]),
     ("FIN-02", &["CPU.4V.16G", "1A100.40S.22V", "1L40S.20V", "1H100.80S.30V", "2H100.80S.80V"]),
     (
         "FIN-03",
-        &["CPU.4V.16G", "1V100.6V", "1RTX6000ADA.10V", "1L40S.20V", "1RTXPRO6000.30V", "1H200.141S.44V"],
+        &[
+            "CPU.4V.16G",
+            "1V100.6V",
+            "1RTX6000ADA.10V",
+            "1L40S.20V",
+            "1RTXPRO6000.30V",
+            "1H200.141S.44V",
+            "16B200",
+        ],
     ),
 ];
 
@@ -147,6 +174,7 @@ impl Type {
             "manufacturer": if self.gpus == 0 { "AMD" } else { "NVIDIA" },
             "description": "Dedicated Hardware Instance",
             "price_per_hour": price, "spot_price": spot, "dynamic_price": price, "max_dynamic_price": price,
+            "serverless_price": null, "serverless_spot_price": null,
             "currency": currency.code(), "p2p": null, "best_for": [], "deploy_warning": null,
             "supported_os": self.images,
         });
@@ -170,40 +198,62 @@ pub fn is_location(code: &str) -> bool {
     LOCATIONS.iter().any(|(known, ..)| *known == code)
 }
 
-/// How many machines of each type are left, by location and type.
+/// How many machines of each type are left, and what the availability says instead; by location and type.
 #[derive(Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Stock(BTreeMap<String, BTreeMap<String, u32>>);
+pub struct Stock {
+    left: BTreeMap<String, BTreeMap<String, u32>>,
+    claims: BTreeMap<String, BTreeMap<String, bool>>,
+}
 
 impl Stock {
     /// Returns the stock a new world has.
     pub fn at_first() -> Self {
         let shelf = |types: &[&str]| types.iter().map(|name| ((*name).to_owned(), 8)).collect();
-        Self(IN_STOCK.iter().map(|(code, types)| ((*code).to_owned(), shelf(types))).collect())
+        let left = IN_STOCK.iter().map(|(code, types)| ((*code).to_owned(), shelf(types))).collect();
+        Self { left, claims: BTreeMap::new() }
     }
 
     /// Puts exactly `count` machines of a type into a location.
     pub fn set(&mut self, location: &str, kind: &str, count: u32) {
-        self.0.entry(location.to_owned()).or_default().insert(kind.to_owned(), count);
+        self.left.entry(location.to_owned()).or_default().insert(kind.to_owned(), count);
+    }
+
+    /// Makes the availability claim something whatever is left; `None` has it tell the truth again.
+    pub fn claim(&mut self, location: &str, kind: &str, claim: Option<bool>) {
+        let shelf = self.claims.entry(location.to_owned()).or_default();
+        match claim {
+            Some(claim) => drop(shelf.insert(kind.to_owned(), claim)),
+            None => drop(shelf.remove(kind)),
+        }
     }
 
     /// Takes one machine; false when there is none.
     pub fn take(&mut self, location: &str, kind: &str) -> bool {
-        let left = self.0.get_mut(location).and_then(|shelf| shelf.get_mut(kind)).filter(|count| **count > 0);
+        let left =
+            self.left.get_mut(location).and_then(|shelf| shelf.get_mut(kind)).filter(|count| **count > 0);
         left.map(|count| *count -= 1).is_some()
     }
 
     /// Puts one machine back.
     pub fn put_back(&mut self, location: &str, kind: &str) {
-        *self.0.entry(location.to_owned()).or_default().entry(kind.to_owned()).or_default() += 1;
+        *self.left.entry(location.to_owned()).or_default().entry(kind.to_owned()).or_default() += 1;
     }
 
-    /// Returns whether there is a machine of a type, in one location or anywhere.
-    fn has(&self, location: Option<&str>, kind: &str, spot: bool) -> bool {
-        let wanted = |code: &str| location.is_none_or(|location| location == code);
-        let sold = Type::named(kind).is_some_and(|kind| kind.price(spot).is_some());
-        let counts = self.0.iter().filter(|(code, _)| wanted(code)).filter_map(|(_, shelf)| shelf.get(kind));
-        sold && counts.into_iter().any(|count| *count > 0)
+    /// Returns whether something of a type is said to be there, in one location or anywhere.
+    pub fn shows(&self, location: Option<&str>, kind: &str) -> bool {
+        let mut codes = LOCATIONS.iter().map(|(code, ..)| *code);
+        codes.any(|code| location.is_none_or(|location| location == code) && self.shows_in(code, kind))
+    }
+
+    fn shows_in(&self, location: &str, kind: &str) -> bool {
+        let claim = self.claims.get(location).and_then(|shelf| shelf.get(kind));
+        let left = self.left.get(location).and_then(|shelf| shelf.get(kind));
+        claim.copied().unwrap_or_else(|| left.is_some_and(|count| *count > 0))
+    }
+
+    /// Returns whether a machine of a type is said to be there for a market that sells it.
+    fn offers(&self, location: Option<&str>, kind: &str, spot: bool) -> bool {
+        Type::named(kind).is_some_and(|kind| kind.price(spot).is_some()) && self.shows(location, kind)
     }
 }
 
@@ -229,15 +279,48 @@ pub fn availability(stock: &Stock, call: &Call, kind: Option<&str>) -> Answer {
     };
     let location = call.query("location_code").or_else(|| call.query("locationCode"));
     if let Some(kind) = kind {
-        return Ok(Reply::json(200, &json!(stock.has(location, kind, spot))));
+        return Ok(Reply::json(200, &json!(stock.offers(location, kind, spot))));
     }
     if location.is_some_and(|code| !is_location(code)) {
         return Err(Refusal::invalid("Invalid location code"));
     }
     let asked = |code: &&str| location.is_none_or(|location| location == *code);
     let listed = LOCATIONS.iter().map(|(code, ..)| *code).filter(asked).map(|code| {
-        let names = TYPES.iter().map(|kind| kind.name).filter(|kind| stock.has(Some(code), kind, spot));
+        let names = TYPES.iter().map(|kind| kind.name).filter(|kind| stock.offers(Some(code), kind, spot));
         json!({"location_code": code, "availabilities": names.collect::<Vec<_>>()})
+    });
+    Ok(Reply::json(200, &listed.collect()))
+}
+
+/// `GET /instance-types/price-history`: a point for each day; in this world prices never moved.
+pub fn price_history(call: &Call, now: Timestamp) -> Answer {
+    let currency = Currency::asked(call)?;
+    let wrong = || Refusal::invalid("num_of_months must be between 1 and 12");
+    let months: i32 = call.query("num_of_months").unwrap_or("1").parse().map_err(|_| wrong())?;
+    if !(1..=12).contains(&months) {
+        return Err(wrong());
+    }
+    let days: Vec<String> =
+        (0..months * 30).rev().map(|day| (now - DAY * day).strftime("%F").to_string()).collect();
+    let points = |kind: &Type| -> Value {
+        let price = units(micros(currency.of(kind.price)));
+        let point = |day| json!({"date": day, "fixed_price_per_hour": price, "dynamic_price_per_hour": price, "currency": currency.code()});
+        days.iter().map(point).collect()
+    };
+    Ok(Reply::json(200, &TYPES.iter().map(|kind| (kind.name.to_owned(), points(kind))).collect()))
+}
+
+/// `GET /long-term/periods`, for everything, for `instances` or for `clusters`.
+pub fn periods(of: Option<&str>) -> Answer {
+    let shortest = match of {
+        None | Some("instances") => 1,
+        Some("clusters") => CLUSTER_MONTHS,
+        Some(_) => return Err(Refusal::not_found("Not found")),
+    };
+    let listed = PERIODS.iter().filter(|(_, _, months, _)| *months >= shortest);
+    let listed = listed.map(|(code, name, months, discount)| {
+        json!({"code": code, "name": name, "is_enabled": true, "unit_name": "month", "unit_value": months,
+               "discount_percentage": discount})
     });
     Ok(Reply::json(200, &listed.collect()))
 }
@@ -268,11 +351,10 @@ pub fn locations() -> Answer {
 /// `GET /volume-types`; answers without a token.
 pub fn volume_types(call: &Call) -> Answer {
     let currency = Currency::asked(call)?;
-    let listed = [("NVMe", 0.2, "100k", 2500, 2000), ("HDD", 0.05, "300", 250, 200)];
-    let listed = listed.iter().map(|(name, monthly, iops, burst, continuous)| {
-        let monthly = currency.of(*monthly);
-        json!({"type": name, "is_shared_fs": false, "burst_bandwidth": burst,
-               "continuous_bandwidth": continuous, "internal_network_speed": 50, "iops": iops,
+    let listed = VOLUME_TYPES.iter().map(|(name, shared)| {
+        let monthly = currency.of(MONTHLY_PER_GB);
+        json!({"type": name, "is_shared_fs": shared, "burst_bandwidth": 2500,
+               "continuous_bandwidth": 2000, "internal_network_speed": 50, "iops": "100k",
                "price": {"price_per_month_per_gb": monthly, "cps_per_gb": monthly / (730.0 * 3600.0),
                          "currency": currency.code()}})
     });
@@ -286,7 +368,7 @@ pub fn volume_price(size: u64) -> i64 {
 
 /// Returns a volume's price per month in US dollars.
 pub fn monthly_price(size: u64) -> f64 {
-    0.2 * size as f64
+    MONTHLY_PER_GB * size as f64
 }
 
 /// Writes a time as the API does: UTC with milliseconds.
@@ -294,14 +376,18 @@ pub fn written(at: Timestamp) -> String {
     at.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()
 }
 
+/// What prices are shown in.
 #[derive(Clone, Copy)]
-enum Currency {
+pub enum Currency {
+    /// US dollars, which the account is in.
     Usd,
+    /// Euros, at a fixed rate.
     Eur,
 }
 
 impl Currency {
-    fn asked(call: &Call) -> Result<Self, Refusal> {
+    /// Reads the query's `currency`; dollars by default.
+    pub fn asked(call: &Call) -> Result<Self, Refusal> {
         match call.query("currency") {
             None | Some("usd") => Ok(Self::Usd),
             Some("eur") => Ok(Self::Eur),
@@ -309,14 +395,16 @@ impl Currency {
         }
     }
 
-    fn code(self) -> &'static str {
+    /// Returns the API's word.
+    pub fn code(self) -> &'static str {
         match self {
             Self::Usd => "usd",
             Self::Eur => "eur",
         }
     }
 
-    fn of(self, dollars: f64) -> f64 {
+    /// Converts an amount in US dollars.
+    pub fn of(self, dollars: f64) -> f64 {
         match self {
             Self::Usd => dollars,
             Self::Eur => dollars * 0.86,
@@ -324,7 +412,8 @@ impl Currency {
     }
 }
 
-fn image_id(slug: &str) -> String {
+/// Returns the id of an image.
+pub fn image_id(slug: &str) -> String {
     // The one image whose id is known from the outside; the others get one that never changes.
     if slug == CUDA_13_DOCKER {
         return "2404f580-1300-1111-82b3-f199fb9b701b".to_owned();
@@ -332,10 +421,12 @@ fn image_id(slug: &str) -> String {
     random::uuid_from(&sha256_hex(slug.as_bytes()))
 }
 
-fn sized(gigabytes: u32, what: &str) -> Value {
+/// Describes an amount of memory.
+pub fn sized(gigabytes: u32, what: &str) -> Value {
     json!({"description": format!("{gigabytes}GB {what}"), "size_in_gigabytes": gigabytes})
 }
 
-fn text(price: f64) -> String {
+/// Writes a price as types do, in text.
+pub fn text(price: f64) -> String {
     units(micros(price)).to_string()
 }

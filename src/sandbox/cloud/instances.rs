@@ -23,7 +23,6 @@ pub struct Instance {
     pub(super) image: String,
     pub(super) location: String,
     pub(super) spot: bool,
-    pub(super) on_spot_discontinue: Fate,
     pub(super) contract: String,
     pub(super) price: i64,
     pub(super) key_ids: Vec<String>,
@@ -37,6 +36,8 @@ pub struct Instance {
     pub(super) status: Status,
     pub(super) next: Option<Next>,
     pub(super) ip: Option<String>,
+    /// How it ends while it boots, instead of coming up.
+    pub(super) ending: Option<Ending>,
 }
 
 /// What the API says of a machine's life: its 13 published words, less two it never says here.
@@ -66,10 +67,27 @@ impl Status {
         json!(self).as_str().unwrap_or_default().to_owned()
     }
 
-    /// Reads the API's word.
-    pub fn from_word(word: &str) -> Option<Self> {
-        serde_json::from_value(json!(word)).ok()
+    /// Reads the API's word, as a list's `status` gives it.
+    pub fn asked(word: &str) -> Result<Self, Refusal> {
+        serde_json::from_value(json!(word))
+            .map_err(|_| Refusal::invalid(format!("Invalid status value: {word}")))
     }
+}
+
+/// How a machine can end while it boots.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ending {
+    /// It finds no place, when it would have begun to be built.
+    NoCapacity,
+    /// It fails, when it would have run.
+    Error,
+    /// Its image fails, when it would have run.
+    InstallationFailed,
+    /// It is taken away, when it would have run.
+    Discontinued,
+    /// Nobody knows of it any more, when it would have run: its id is unknown, its volumes stay.
+    Gone,
 }
 
 /// What a machine becomes, and when.
@@ -96,7 +114,7 @@ pub enum Fate {
 #[serde(default)]
 pub struct Timing {
     ordered: f64,
-    provisioning: f64,
+    pub(super) provisioning: f64,
     pub(super) starting: f64,
     pub(super) shutting_down: f64,
     pub(super) deleting: f64,
@@ -124,10 +142,22 @@ impl Timing {
 }
 
 impl Instance {
-    fn json(&self, cloud: &Cloud) -> Value {
+    /// Returns what it becomes in place of `status`, given how it is to end.
+    fn booted_into(&self, status: Status) -> Status {
+        match (self.ending, status) {
+            (Some(Ending::NoCapacity), Status::Provisioning) => Status::NoCapacity,
+            (Some(Ending::Error), Status::Running) => Status::Error,
+            (Some(Ending::InstallationFailed), Status::Running) => Status::InstallationFailed,
+            (Some(Ending::Discontinued | Ending::Gone), Status::Running) => Status::Discontinued,
+            (_, status) => status,
+        }
+    }
+
+    /// Returns what the API says of it.
+    pub fn json(&self, cloud: &Cloud) -> Value {
         // The ids of its volumes are filled in only once the machine is being built.
         let placed = self.status != Status::Ordered;
-        let volumes = cloud.volumes.iter().filter(|volume| volume.holder.as_deref() == Some(&self.id));
+        let volumes = cloud.volumes.iter().filter(|volume| volume.belongs_to(&self.id));
         let volumes: Vec<&str> = volumes.filter(|_| placed).map(|volume| volume.id.as_str()).collect();
         let mut value = json!({
             "id": self.id, "ip": self.ip, "status": self.status, "created_at": written(self.created),
@@ -150,22 +180,23 @@ impl Cloud {
     /// `GET /instances`.
     pub(super) fn list_instances(&mut self, call: &Call, now: Timestamp) -> Answer {
         self.count_list(now)?;
-        let status = call.query("status").map(|word| {
-            Status::from_word(word).ok_or_else(|| Refusal::invalid(format!("Invalid status value: {word}")))
-        });
-        let status = status.transpose()?;
+        let status = call.query("status").map(Status::asked).transpose()?;
         let wanted: Vec<&str> =
             call.query.iter().filter(|(key, _)| key == "tag").map(|(_, tag)| tag.as_str()).collect();
-        let listed = self.instances.iter().filter(|instance| match status {
-            Some(status) => instance.status == status,
-            None => instance.status != Status::Discontinued,
+        let listed = self.listed(now).instances.into_iter().filter(|instance| match status {
+            Some(status) => instance["status"] == json!(status),
+            None => instance["status"] != json!(Status::Discontinued),
         });
-        let listed = listed.filter(|instance| wanted.iter().all(|tag| tags::matches(&instance.tags, tag)));
-        Ok(Reply::json(200, &listed.map(|instance| instance.json(self)).collect()))
+        let listed = listed.filter(|one| wanted.iter().all(|tag| tags::matches(&one["tags"], tag)));
+        Ok(Reply::json(200, &listed.collect()))
     }
 
     /// `GET /instances/{id}`; a discontinued one still answers.
     pub(super) fn show_instance(&self, id: &str) -> Answer {
+        if self.forgotten.contains(id) {
+            // Sources disagree on the status for an unknown id; this is the other one.
+            return Err(Refusal::not_found(unknown().message));
+        }
         let instance = self.instances.iter().find(|instance| instance.id == id);
         Ok(Reply::json(200, &instance.ok_or_else(unknown)?.json(self)))
     }
@@ -173,10 +204,11 @@ impl Cloud {
     /// Lets a machine become what it was going to become.
     pub(super) fn turn_instance(&mut self, index: usize, next: Next) {
         let timing = self.timing;
-        let ip = (next.status == Status::Running).then(|| self.free_address());
+        let status = self.instances[index].booted_into(next.status);
+        let ip = (status == Status::Running).then(|| self.free_address());
         let instance = &mut self.instances[index];
-        (instance.status, instance.next) = (next.status, None);
-        match next.status {
+        (instance.status, instance.next) = (status, None);
+        match status {
             Status::Provisioning => {
                 instance.next =
                     Some(Next { at: later(next.at, timing.provisioning), status: Status::Running });
@@ -203,12 +235,22 @@ impl Cloud {
 
     /// Takes a spot machine away, as the cloud does when somebody pays the full price for it.
     pub(super) fn evict(&mut self, index: usize, now: Timestamp) {
-        let instance = &self.instances[index];
-        let (fate, disk) = (instance.on_spot_discontinue, instance.os_volume.clone());
-        if fate != Fate::KeepDetached {
-            self.doom_volume(&disk, fate == Fate::DeletePermanently);
+        let id = self.instances[index].id.clone();
+        for volume in self.volumes.iter_mut().filter(|volume| volume.belongs_to(&id)) {
+            volume.doomed = match volume.on_spot_discontinue {
+                Fate::KeepDetached => None,
+                Fate::MoveToTrash => Some(false),
+                Fate::DeletePermanently => Some(true),
+            };
         }
         self.bury(index, now);
+    }
+
+    /// Drops what is known of machines that vanished while they booted.
+    pub(super) fn forget_the_gone(&mut self) {
+        let vanished =
+            |one: &mut Instance| one.status == Status::Discontinued && one.ending == Some(Ending::Gone);
+        self.forgotten.extend(self.instances.extract_if(.., vanished).map(|one| one.id));
     }
 
     /// Returns an address that no living machine has; those of gone ones come back.

@@ -1,5 +1,7 @@
 //! Public keys and startup scripts: named texts that a machine copies when it is made.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -59,8 +61,11 @@ impl Collection {
             Self::Scripts => (number(call, "page", 1)?, number(call, "pageSize", 10)?.min(100)),
         };
         let part = call.query("name").unwrap_or_default();
-        let matching = texts.iter().filter(|text| text.name.contains(part));
-        let listed = matching.skip((page.max(1) - 1) * size.min(100)).take(size);
+        let mut matching: Vec<&Text> = texts.iter().filter(|text| text.name.contains(part)).collect();
+        if is_newest_first(call)? {
+            matching.reverse();
+        }
+        let listed = matching.into_iter().skip((page.max(1) - 1).saturating_mul(size)).take(size);
         Ok(Reply::json(200, &listed.map(|text| self.json(text)).collect()))
     }
 
@@ -89,8 +94,10 @@ impl Collection {
 
     fn json(self, text: &Text) -> Value {
         match self {
-            Self::Keys => json!({"id": text.id, "name": text.name, "key": text.text, "fingerprint": null,
-                                 "created_at": written(text.created)}),
+            Self::Keys => {
+                json!({"id": text.id, "name": text.name, "key": text.text, "fingerprint": fingerprint(&text.text),
+                                 "created_at": written(text.created)})
+            }
             Self::Scripts => json!({"id": text.id, "name": text.name, "script": text.text,
                                     "created_at": written(text.created)}),
         }
@@ -118,6 +125,18 @@ impl Collection {
     }
 }
 
+/// Reads `orderBy` and `orderDirection`; the texts are kept in the order they were made in.
+fn is_newest_first(call: &Call) -> Result<bool, Refusal> {
+    if call.query("orderBy").is_some_and(|field| field != "created_at") {
+        return Err(Refusal::invalid("orderBy must be one of: created_at"));
+    }
+    match call.query("orderDirection").unwrap_or("ASC").to_ascii_uppercase().as_str() {
+        "ASC" => Ok(false),
+        "DESC" => Ok(true),
+        _ => Err(Refusal::invalid("orderDirection must be one of: ASC, DESC")),
+    }
+}
+
 fn number(call: &Call, name: &str, otherwise: usize) -> Result<usize, Refusal> {
     let text = call.query(name).map(str::parse);
     text.transpose()
@@ -127,9 +146,16 @@ fn number(call: &Call, name: &str, otherwise: usize) -> Result<usize, Refusal> {
 
 /// Returns whether a line is `type base64 [comment]` with a blob that names the same type.
 fn is_public_key(line: &str) -> bool {
-    use base64::Engine as _;
-    let mut words = line.split_whitespace();
-    let (Some(kind), Some(blob)) = (words.next(), words.next()) else { return false };
-    let Ok(blob) = base64::engine::general_purpose::STANDARD.decode(blob) else { return false };
-    blob.get(4..4 + kind.len()) == Some(kind.as_bytes())
+    let kind = line.split_whitespace().next().unwrap_or_default();
+    key_blob(line).is_some_and(|blob| blob.get(4..4 + kind.len()) == Some(kind.as_bytes()))
+}
+
+fn key_blob(line: &str) -> Option<Vec<u8>> {
+    STANDARD.decode(line.split_whitespace().nth(1)?).ok()
+}
+
+/// Returns a public key line's MD5 fingerprint: pairs of digits with colons between.
+fn fingerprint(line: &str) -> Option<String> {
+    let pairs: Vec<String> = md5::compute(key_blob(line)?).iter().map(|byte| format!("{byte:02x}")).collect();
+    Some(pairs.join(":"))
 }

@@ -5,17 +5,20 @@
 mod actions;
 mod billing;
 mod catalogue;
+mod clusters;
 mod instances;
 mod keys;
+mod lists;
 mod order;
 mod reply;
 mod tags;
 #[cfg(test)]
 mod tests;
 mod tokens;
+mod volume_actions;
 mod volumes;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -23,8 +26,10 @@ use serde_json::{Value, json};
 
 use self::billing::{Account, units};
 use self::catalogue::Stock;
-use self::instances::{Instance, Next, Status, Timing};
+use self::clusters::Cluster;
+use self::instances::{Ending, Instance, Next, Status, Timing};
 use self::keys::{Collection, Text};
+use self::lists::Lag;
 use self::reply::{Answer, Refusal};
 use self::tokens::Tokens;
 use self::volumes::Volume;
@@ -44,9 +49,15 @@ pub struct Cloud {
     stock: Stock,
     account: Account,
     instances: Vec<Instance>,
+    clusters: Vec<Cluster>,
     volumes: Vec<Volume>,
     keys: Vec<Text>,
     scripts: Vec<Text>,
+    lag: Lag,
+    /// How the next orders end while they boot, one each.
+    endings: VecDeque<Ending>,
+    /// The machines of which the cloud knows nothing any more.
+    forgotten: BTreeSet<String>,
     #[serde(skip)]
     effects: Vec<Effect>,
     #[serde(skip)]
@@ -88,6 +99,12 @@ pub struct Changes {
     balance: Option<f64>,
     /// How many machines there are, by location and type.
     stock: BTreeMap<String, BTreeMap<String, u32>>,
+    /// What the availability claims whatever there is, by location and type; null tells the truth again.
+    claims: BTreeMap<String, BTreeMap<String, Option<bool>>>,
+    /// How old the lists of instances and of volumes are, in sandbox seconds; what is asked by id is exact.
+    list_lag: Option<f64>,
+    /// How the next orders end while they boot, one each; what was set before is forgotten.
+    endings: Option<VecDeque<Ending>>,
     /// How long things take from now on, in sandbox seconds.
     timing: Option<Timing>,
     /// A status to force on an instance, by id; `discontinued` is an eviction.
@@ -120,9 +137,13 @@ impl Cloud {
             stock: Stock::at_first(),
             account: Account::with(billing::micros(50.0)),
             instances: Vec::new(),
+            clusters: Vec::new(),
             volumes: Vec::new(),
             keys: Vec::new(),
             scripts: Vec::new(),
+            lag: Lag::default(),
+            endings: VecDeque::new(),
+            forgotten: BTreeSet::new(),
             effects: Vec::new(),
             listed: VecDeque::new(),
         }
@@ -131,13 +152,16 @@ impl Cloud {
     /// Answers one request under `/v1`.
     pub fn answer(&mut self, call: &Call, now: Timestamp) -> Reply {
         self.advance(now);
-        self.route(call, now).unwrap_or_else(|refusal| refusal.reply())
+        let reply = self.route(call, now).unwrap_or_else(|refusal| refusal.reply());
+        self.remember(now);
+        reply
     }
 
     /// Lets everything happen that is due by `now`, in its order.
     pub fn advance(&mut self, now: Timestamp) {
         while let Some(due) = self.next_due().filter(|due| *due <= now) {
             self.happen(due);
+            self.remember(due);
         }
     }
 
@@ -163,19 +187,28 @@ impl Cloud {
 
     /// Changes the world behind the API's back.
     pub fn set(&mut self, changes: Changes, now: Timestamp) {
+        if let Some(seconds) = changes.list_lag {
+            self.set_lag(seconds, now);
+        }
         if let Some(balance) = changes.balance {
             self.account.balance = billing::micros(balance);
         }
         for (location, shelf) in changes.stock {
             shelf.into_iter().for_each(|(kind, count)| self.stock.set(&location, &kind, count));
         }
+        for (location, shelf) in changes.claims {
+            shelf.into_iter().for_each(|(kind, claim)| self.stock.claim(&location, &kind, claim));
+        }
         self.timing = changes.timing.unwrap_or(self.timing);
+        self.endings = changes.endings.unwrap_or(std::mem::take(&mut self.endings));
         for (id, status) in changes.status {
             self.force(&id, status, now);
         }
+        self.forget_the_gone();
         if changes.revoke_tokens {
             self.tokens.revoke();
         }
+        self.remember(now);
     }
 
     fn force(&mut self, id: &str, status: Status, now: Timestamp) {
@@ -198,6 +231,7 @@ impl Cloud {
             ("POST", ["oauth2", "token"]) => return self.tokens.mint(call, now),
             ("GET", ["instance-types"]) => return catalogue::types(call, None),
             ("GET", ["volume-types"]) => return catalogue::volume_types(call),
+            ("GET", ["cluster-types"]) => return clusters::types(call),
             _ => self.tokens.check(call, now)?,
         }
         match (call.method.as_str(), path) {
@@ -209,11 +243,25 @@ impl Cloud {
                 let instance = self.instances.iter_mut().find(|one| one.id == *id);
                 tags::answer(&mut instance.ok_or_else(instances::unknown)?.tags, call, key.first().copied())
             }
+            ("GET", ["instance-types", "price-history"]) => catalogue::price_history(call, now),
             ("GET", ["instance-types", name]) => catalogue::types(call, Some(name)),
+            ("GET", ["long-term", "periods", of @ ..]) => catalogue::periods(of.first().copied()),
             ("GET", ["instance-availability", kind @ ..]) => {
                 catalogue::availability(&self.stock, call, kind.first().copied())
             }
             ("GET", ["images"]) => catalogue::images(call),
+            ("GET", ["images", "cluster"]) => clusters::images(call),
+            ("GET", ["cluster-availability", kind @ ..]) => {
+                clusters::availability(&self.stock, call, kind.first().copied())
+            }
+            (_, ["clusters", id, "tags", key @ ..]) => {
+                let index = self.cluster_index(id)?;
+                tags::answer(&mut self.clusters[index].tags, call, key.first().copied())
+            }
+            ("GET", ["clusters"]) => self.list_clusters(call),
+            ("GET", ["clusters", id]) => self.show_cluster(id),
+            ("POST", ["clusters"]) => self.create_cluster(call, now),
+            ("PUT", ["clusters"]) => self.act_on_clusters(call, now),
             ("GET", ["locations"]) => catalogue::locations(),
             ("GET", ["balance"]) => Ok(Reply::json(200, &self.balance())),
             (_, ["ssh-keys" | "sshkeys", id @ ..]) => {
@@ -222,7 +270,7 @@ impl Cloud {
             (_, ["scripts", id @ ..]) => {
                 Collection::Scripts.answer(&mut self.scripts, call, id.first().copied(), now)
             }
-            ("GET", ["volumes"]) => self.list_volumes(call),
+            ("GET", ["volumes"]) => self.list_volumes(call, now),
             ("GET", ["volumes", "trash"]) => self.list_trash(),
             ("GET", ["volumes", id]) => self.show_volume(id),
             ("POST", ["volumes"]) => self.create_volume(call, now),
@@ -253,14 +301,21 @@ impl Cloud {
 
     fn next_due(&self) -> Option<Timestamp> {
         let instances = self.instances.iter().filter_map(|one| one.next).map(|next| next.at);
+        let clusters = self.clusters.iter().filter_map(|one| one.next).map(|next| next.at);
         let volumes = self.volumes.iter().filter_map(Volume::next_due);
-        instances.chain(volumes).chain(self.account.next_due()).min()
+        instances.chain(clusters).chain(volumes).chain(self.account.next_due()).min()
     }
 
     fn happen(&mut self, at: Timestamp) {
         for index in 0..self.instances.len() {
             if let Some(next) = self.instances[index].next.filter(|next| next.at <= at) {
                 self.turn_instance(index, next);
+            }
+        }
+        self.forget_the_gone();
+        for index in 0..self.clusters.len() {
+            if let Some(next) = self.clusters[index].next.filter(|next| next.at <= at) {
+                self.turn_cluster(index, next);
             }
         }
         for index in 0..self.volumes.len() {
@@ -278,6 +333,11 @@ impl Cloud {
         for index in 0..self.instances.len() {
             if self.instances[index].status != Status::Discontinued {
                 self.bury(index, now);
+            }
+        }
+        for index in 0..self.clusters.len() {
+            if self.clusters[index].status != Status::Discontinued {
+                self.bury_cluster(index, now);
             }
         }
         for index in 0..self.volumes.len() {

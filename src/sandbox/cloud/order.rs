@@ -32,6 +32,10 @@ struct Order {
     tags: Option<Vec<NewTag>>,
 }
 
+/// The smallest OS volume in GB.
+const SMALLEST_SYSTEM: u64 = 50;
+
+/// A volume as an order asks for it.
 #[derive(Deserialize)]
 struct NewVolume {
     name: String,
@@ -41,9 +45,18 @@ struct NewVolume {
     tags: Option<Vec<NewTag>>,
 }
 
+/// A new volume whose every field is in order.
+struct CheckedVolume {
+    name: String,
+    size: u64,
+    kind: String,
+    on_spot_discontinue: Fate,
+    tags: Vec<Tag>,
+}
+
 /// The machine's first disk: a new one from an image, or one that was kept.
 enum Disk {
-    New { image: &'static str, name: String, size: u64, tags: Vec<Tag> },
+    New { image: &'static str, volume: CheckedVolume },
     Kept { id: String, image: String },
 }
 
@@ -60,24 +73,18 @@ impl Cloud {
             .ok_or_else(|| Refusal::invalid("Spot is not available for this instance type"))?;
         check_contract(&order, spot)?;
         let key_ids: Vec<String> = order.ssh_key_ids.map(Vec::from).unwrap_or_default();
-        let on_spot_discontinue = spot_fate(order.os_volume.as_ref(), spot)?;
-        let disk = self.disk(kind, &order.image, &order.hostname, &order.location_code, order.os_volume)?;
+        let asked = order.os_volume.unwrap_or_else(|| NewVolume::for_system(&order.hostname));
+        let system = asked.checked(spot)?;
+        let disk = self.disk(kind, &order.image, &order.location_code, system)?;
         let keys = self.key_lines(&key_ids, matches!(disk, Disk::Kept { .. }))?;
-        if order
-            .startup_script_id
-            .as_ref()
-            .is_some_and(|id| !self.scripts.iter().any(|script| script.id == *id))
-        {
-            return Err(Refusal::invalid("Invalid startup script id"));
-        }
-        let data = data_volumes(order.volumes.unwrap_or_default(), spot)?;
+        self.check_script(order.startup_script_id.as_deref())?;
+        let data = order.volumes.unwrap_or_default().into_iter().map(|volume| volume.checked(spot));
+        let data = data.collect::<Result<Vec<_>, _>>()?;
         let existing = order.existing_volumes.unwrap_or_default();
-        for id in &existing {
-            self.attachable(id, &order.location_code)?;
-        }
+        self.check_existing(&existing, &order.image, &order.location_code)?;
         let instance_tags = tags::checked(order.tags)?;
 
-        let sizes = data.iter().map(|(_, size, _)| *size).chain(disk.new_size());
+        let sizes = data.iter().map(|volume| volume.size).chain(disk.new_size());
         let total = price + sizes.map(volume_price).sum::<i64>();
         if !self.account.covers(total) {
             return Err(Refusal::funds());
@@ -92,13 +99,12 @@ impl Cloud {
         let id = random::uuid();
         let image = disk.image().to_owned();
         let os_volume = self.place_disk(disk, &id, &order.location_code, &keys, now);
-        for (name, size, tags) in data {
-            let mut volume = Volume::new(name, size, &order.location_code, tags, now);
-            volume.holder = Some(id.clone());
-            self.add_volume(volume, now);
+        for volume in data {
+            self.add_volume(volume.held_by(&id, &order.location_code, now), now);
         }
         for volume in self.volumes.iter_mut().filter(|volume| existing.contains(&volume.id)) {
-            (volume.holder, volume.status) = (Some(id.clone()), VolumeStatus::Attaching);
+            volume.holders.push(id.clone());
+            volume.status = VolumeStatus::Attaching;
         }
         self.account.open(Kind::Instance, &id, &order.hostname, price, now);
         self.instances.push(Instance {
@@ -110,7 +116,6 @@ impl Cloud {
             image,
             location: order.location_code,
             spot,
-            on_spot_discontinue,
             contract: order
                 .contract
                 .unwrap_or_else(|| if spot { "SPOT" } else { "PAY_AS_YOU_GO" }.to_owned()),
@@ -124,19 +129,13 @@ impl Cloud {
             status: Status::Ordered,
             next: Some(self.timing.ordered(now)),
             ip: None,
+            ending: self.endings.pop_front(),
         });
         Ok(bare_id(202, &id))
     }
 
     /// Finds out what the machine will boot: a new disk with an image, or a detached OS volume.
-    fn disk(
-        &self,
-        kind: &Type,
-        image: &str,
-        hostname: &str,
-        location: &str,
-        asked: Option<NewVolume>,
-    ) -> Result<Disk, Refusal> {
+    fn disk(&self, kind: &Type, image: &str, location: &str, new: CheckedVolume) -> Result<Disk, Refusal> {
         if let Some(volume) = self.volumes.iter().find(|volume| volume.id == image) {
             self.attachable(&volume.id, location)?;
             let image =
@@ -147,18 +146,34 @@ impl Cloud {
         if !kind.runs(slug) {
             return Err(Refusal::invalid("Operating system is not valid for this instance type"));
         }
-        let (name, size, asked_tags) = match asked {
-            Some(volume) => (volume.name, volume.size, volume.tags),
-            None => (format!("{hostname}-os"), 50, None),
-        };
-        if size < 50 {
-            return Err(Refusal::invalid("os_volume.size must not be less than 50"));
+        if new.size < SMALLEST_SYSTEM {
+            return Err(Refusal::invalid(format!("os_volume.size must not be less than {SMALLEST_SYSTEM}")));
         }
-        volumes::check_size(size)?;
-        Ok(Disk::New { image: slug, name, size, tags: tags::checked(asked_tags)? })
+        Ok(Disk::New { image: slug, volume: new })
     }
 
-    fn key_lines(&self, ids: &[String], optional: bool) -> Result<Vec<String>, Refusal> {
+    /// Refuses volumes that can't be attached, and one that would be attached twice.
+    fn check_existing(&self, ids: &[String], image: &str, location: &str) -> Result<(), Refusal> {
+        for (index, id) in ids.iter().enumerate() {
+            if id == image || ids[..index].contains(id) {
+                return Err(Refusal::invalid("Volume is listed twice"));
+            }
+            if !self.volumes.iter().any(|volume| volume.id == *id) {
+                return Err(Refusal::invalid("Invalid volume id"));
+            }
+            self.attachable(id, location)?;
+        }
+        Ok(())
+    }
+
+    /// Refuses a script that doesn't exist.
+    pub(super) fn check_script(&self, id: Option<&str>) -> Result<(), Refusal> {
+        let known = |id: &str| self.scripts.iter().any(|script| script.id == id);
+        if id.is_none_or(known) { Ok(()) } else { Err(Refusal::invalid("Invalid startup script id")) }
+    }
+
+    /// Returns the lines of keys; none at all are fine only where they are `optional`.
+    pub(super) fn key_lines(&self, ids: &[String], optional: bool) -> Result<Vec<String>, Refusal> {
         if ids.is_empty() && !optional {
             return Err(Refusal::invalid("ssh_key_ids should not be empty"));
         }
@@ -175,10 +190,9 @@ impl Cloud {
         now: Timestamp,
     ) -> String {
         match disk {
-            Disk::New { image, name, size, tags } => {
-                let mut volume = Volume::new(name, size, location, tags, now);
+            Disk::New { image, volume } => {
+                let mut volume = volume.held_by(holder, location, now);
                 volume.os_image = Some(image.to_owned());
-                volume.holder = Some(holder.to_owned());
                 volume.keys = keys.to_vec();
                 let id = volume.id.clone();
                 self.add_volume(volume, now);
@@ -186,7 +200,7 @@ impl Cloud {
             }
             Disk::Kept { id, .. } => {
                 for volume in self.volumes.iter_mut().filter(|volume| volume.id == id) {
-                    volume.holder = Some(holder.to_owned());
+                    volume.holders.push(holder.to_owned());
                     volume.status = VolumeStatus::Attaching;
                     // Who could log in before still can: the keys are files on this disk.
                     volume.keys.extend(keys.iter().cloned());
@@ -194,6 +208,41 @@ impl Cloud {
                 id
             }
         }
+    }
+}
+
+impl NewVolume {
+    /// Returns the OS volume of an order that asks for none.
+    fn for_system(hostname: &str) -> Self {
+        let name = format!("{hostname}-os");
+        Self { name, size: SMALLEST_SYSTEM, r#type: None, on_spot_discontinue: None, tags: None }
+    }
+
+    fn checked(self, spot: bool) -> Result<CheckedVolume, Refusal> {
+        if self.on_spot_discontinue.is_some() && !spot {
+            return Err(Refusal::invalid("on_spot_discontinue is only valid for spot instances"));
+        }
+        let kind = self.r#type.unwrap_or_else(|| "NVMe".to_owned());
+        volumes::check_type(&kind)?;
+        volumes::check_name(&self.name)?;
+        volumes::check_size(self.size)?;
+        Ok(CheckedVolume {
+            name: self.name,
+            size: self.size,
+            kind,
+            on_spot_discontinue: self.on_spot_discontinue.unwrap_or_default(),
+            tags: tags::checked(self.tags)?,
+        })
+    }
+}
+
+impl CheckedVolume {
+    /// Makes the volume, for a machine that is being ordered.
+    fn held_by(self, holder: &str, location: &str, now: Timestamp) -> Volume {
+        let mut volume = Volume::new(self.name, self.size, location, self.tags, now);
+        (volume.kind, volume.on_spot_discontinue) = (self.kind, self.on_spot_discontinue);
+        volume.holders.push(holder.to_owned());
+        volume
     }
 }
 
@@ -207,17 +256,14 @@ impl Disk {
 
     fn new_size(&self) -> Option<u64> {
         match self {
-            Self::New { size, .. } => Some(*size),
+            Self::New { volume, .. } => Some(volume.size),
             Self::Kept { .. } => None,
         }
     }
 }
 
 fn check_names(order: &Order) -> Result<(), Refusal> {
-    let name = &order.hostname;
-    let allowed = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
-    let letter = name.bytes().any(|byte| byte.is_ascii_alphabetic());
-    if !allowed || !letter || name.starts_with('-') || name.ends_with('-') || name.len() > 63 {
+    if !is_hostname(&order.hostname) {
         return Err(Refusal::invalid("Invalid hostname"));
     }
     if !is_location(&order.location_code) {
@@ -226,9 +272,19 @@ fn check_names(order: &Order) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// Returns whether a name has only letters, digits and inner hyphens, and at least one letter.
+pub fn is_hostname(name: &str) -> bool {
+    let allowed = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    let letter = name.bytes().any(|byte| byte.is_ascii_alphabetic());
+    allowed && letter && !name.starts_with('-') && !name.ends_with('-') && name.len() <= 63
+}
+
 fn check_contract(order: &Order, spot: bool) -> Result<(), Refusal> {
     match order.contract.as_deref() {
         None | Some("PAY_AS_YOU_GO") => {}
+        // What a commitment costs ahead is not known: it bills here like any other machine.
+        Some("LONG_TERM") if !spot => {}
+        Some("LONG_TERM") => return Err(Refusal::invalid("contract LONG_TERM excludes is_spot")),
         Some("SPOT") if spot => {}
         Some("SPOT") => return Err(Refusal::invalid("contract SPOT needs is_spot")),
         Some(_) => return Err(Refusal::invalid("contract must be one of: LONG_TERM, PAY_AS_YOU_GO, SPOT")),
@@ -237,21 +293,4 @@ fn check_contract(order: &Order, spot: bool) -> Result<(), Refusal> {
         None | Some("FIXED_PRICE") => Ok(()),
         Some(_) => Err(Refusal::invalid("pricing must be one of: FIXED_PRICE")),
     }
-}
-
-fn spot_fate(volume: Option<&NewVolume>, spot: bool) -> Result<Fate, Refusal> {
-    match volume.and_then(|volume| volume.on_spot_discontinue) {
-        Some(_) if !spot => Err(Refusal::invalid("on_spot_discontinue is only valid for spot instances")),
-        fate => Ok(fate.unwrap_or_default()),
-    }
-}
-
-fn data_volumes(asked: Vec<NewVolume>, spot: bool) -> Result<Vec<(String, u64, Vec<Tag>)>, Refusal> {
-    let checked = asked.into_iter().map(|volume| {
-        spot_fate(Some(&volume), spot)?;
-        volumes::check_type(volume.r#type.as_deref().unwrap_or("NVMe"))?;
-        volumes::check_size(volume.size)?;
-        Ok((volume.name, volume.size, tags::checked(volume.tags)?))
-    });
-    checked.collect()
 }

@@ -34,12 +34,12 @@ pub fn checked(asked: Option<Vec<NewTag>>) -> Result<Vec<Tag>, Refusal> {
     Ok(tags)
 }
 
-/// Returns whether `wanted`, a `key` or a `key=value`, is among the tags.
-pub fn matches(tags: &[Tag], wanted: &str) -> bool {
-    match wanted.split_once('=') {
-        Some((key, value)) => tags.iter().any(|tag| tag.key == key.to_lowercase() && tag.value == value),
-        None => tags.iter().any(|tag| tag.key == wanted.to_lowercase()),
-    }
+/// Returns whether `wanted`, a `key` or a `key=value`, is among tags as the API shows them.
+pub fn matches(tags: &Value, wanted: &str) -> bool {
+    let (key, value) = wanted.split_once('=').map_or((wanted, None), |(key, value)| (key, Some(value)));
+    let is_wanted =
+        |tag: &Value| tag["key"] == key.to_lowercase() && value.is_none_or(|value| tag["value"] == value);
+    tags.as_array().is_some_and(|tags| tags.iter().any(is_wanted))
 }
 
 /// Answers `POST …/tags` and `DELETE …/tags/{key}`.

@@ -1,5 +1,9 @@
 //! The cloud's odd rules, asked over real HTTP.
 
+mod clusters;
+mod misleading;
+mod volumes;
+
 use serde_json::{Value, json};
 
 use crate::sandbox::support::{Got, TestWorld};
@@ -171,12 +175,16 @@ async fn offline_bills_and_the_unused_minutes_come_back_at_the_end() {
     world.admin.jump(31.0).await.unwrap();
     assert_eq!(show(&world, instance["id"].as_str().unwrap()).await["status"], "offline");
     assert_eq!(act(&world, "shutdown", instance["id"].clone(), json!({})).await.status, 204);
+    // A start that is taken back at once never happens.
+    assert_eq!(act(&world, "start", instance["id"].clone(), json!({})).await.status, 202);
+    assert_eq!(act(&world, "shutdown", instance["id"].clone(), json!({})).await.status, 202);
     world.admin.jump(3600.0 - 101.0).await.unwrap();
     assert!(billing(&world).await.contains(&"lesson3".to_owned()));
     let bill = world.admin.bill().await.unwrap();
     let hour = 1.172 + 0.0274 + 0.0055;
     assert!((bill["spent"].as_f64().unwrap() - hour).abs() < 1e-4, "{bill}");
     world.log_in().await;
+    assert_eq!(show(&world, instance["id"].as_str().unwrap()).await["status"], "offline");
     let volumes = json!({"volume_ids": instance["volume_ids"]});
     act(&world, "delete", instance["id"].clone(), volumes).await;
     world.admin.jump(3600.0).await.unwrap();
@@ -290,6 +298,8 @@ async fn keys_answer_under_both_names_and_one_comes_as_a_list() {
     }
     let private = json!({"name": "x", "key": "-----BEGIN OPENSSH PRIVATE KEY-----"});
     assert_eq!(world.cloud("POST", "/sshkeys", private).await.status, 400);
+    let shown = world.cloud("GET", "/ssh-keys", Value::Null).await.json();
+    assert_eq!(shown[0]["fingerprint"], "05:6d:11:6f:aa:82:7f:17:e4:a2:92:09:ca:cf:9d:42");
     let twice = add_key(&world).await;
     assert_ne!(id, twice, "the same key twice is two keys");
     assert_eq!(world.cloud("DELETE", "/sshkeys", json!({"keys": [id]})).await.status, 200);

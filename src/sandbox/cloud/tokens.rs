@@ -77,9 +77,10 @@ impl Tokens {
         Err(Refusal::unauthorized("Access token is missing, invalid or expired"))
     }
 
-    /// Forgets every token, as if all had expired.
+    /// Forgets every token, those for refreshing too, as if all had expired.
     pub fn revoke(&mut self) {
         self.access.clear();
+        self.refresh.clear();
     }
 }
 

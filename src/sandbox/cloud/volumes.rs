@@ -5,9 +5,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::billing::{Kind, units};
-use super::catalogue::{is_location, monthly_price, volume_price, written};
-use super::instances::Status;
-use super::reply::{Answer, OneOrMany, Refusal, bare_id, body};
+use super::catalogue::{VOLUME_TYPES, is_location, monthly_price, volume_price, written};
+use super::instances::{Fate, Status};
+use super::reply::{Answer, Refusal, bare_id, body};
 use super::tags::{self, NewTag, Tag};
 use super::{Cloud, Effect};
 use crate::sandbox::clock::later;
@@ -20,6 +20,24 @@ const TRASH: SignedDuration = SignedDuration::from_hours(96);
 /// The largest volume in GB.
 const LARGEST: u64 = 10_240;
 
+/// Everything a volume's status can be; the sandbox itself says only some of it.
+const STATUS_WORDS: [&str; 14] = [
+    "ordered",
+    "creating",
+    "created",
+    "attached",
+    "attaching",
+    "detached",
+    "detaching",
+    "cloning",
+    "deleting",
+    "deleted",
+    "restoring",
+    "exported",
+    "canceling",
+    "canceled",
+];
+
 /// A disk, also after its end.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Volume {
@@ -27,16 +45,20 @@ pub struct Volume {
     pub id: String,
     pub(super) name: String,
     pub(super) size: u64,
+    /// The type, such as `NVMe`.
+    pub(super) kind: String,
     pub(super) location: String,
     pub(super) tags: Vec<Tag>,
     pub(super) created: Timestamp,
     pub(super) status: VolumeStatus,
     /// The image it was made from; `None` for a data volume.
     pub(super) os_image: Option<String>,
-    /// The instance it belongs to.
-    pub(super) holder: Option<String>,
+    /// The machine it belongs to, or the cluster; a shared one can have several.
+    pub(super) holders: Vec<String>,
     /// The public keys that may log in to a machine with this disk.
     pub(super) keys: Vec<String>,
+    /// What becomes of it when its spot machine is taken away.
+    pub(super) on_spot_discontinue: Fate,
     /// It goes when its machine goes; `true` inside means for good.
     pub(super) doomed: Option<bool>,
     /// When a deletion under way is done.
@@ -64,13 +86,15 @@ impl Volume {
             id: random::uuid(),
             name,
             size,
+            kind: "NVMe".to_owned(),
             location: location.to_owned(),
             tags,
             created: now,
             status: VolumeStatus::Ordered,
             os_image: None,
-            holder: None,
+            holders: Vec::new(),
             keys: Vec::new(),
+            on_spot_discontinue: Fate::default(),
             doomed: None,
             leaving: None,
             deleted: None,
@@ -84,10 +108,32 @@ impl Volume {
         self.leaving.or(purge)
     }
 
-    fn json(&self, cloud: &Cloud) -> Value {
-        let holder = cloud.instances.iter().find(|instance| Some(&instance.id) == self.holder.as_ref());
-        let target = holder.map(|_| if self.os_image.is_some() { "vda" } else { "vdb" });
-        let instances: Vec<Value> = holder
+    /// Returns whether a machine or a cluster has it.
+    pub fn belongs_to(&self, holder: &str) -> bool {
+        self.holders.iter().any(|one| one == holder)
+    }
+
+    /// Returns whether several machines can have it at once.
+    pub fn is_shared(&self) -> bool {
+        VOLUME_TYPES.contains(&(self.kind.as_str(), true))
+    }
+
+    /// Returns the device it is on a machine: the OS volume first, the others in their order.
+    fn target(&self, cloud: &Cloud) -> String {
+        let holder = self.holders.first().map_or("", String::as_str);
+        let beside = |other: &&Self| other.belongs_to(holder) && other.os_image.is_none();
+        let before = cloud.volumes.iter().filter(beside).take_while(|other| other.id != self.id).count();
+        let letter = if self.os_image.is_some() { b'a' } else { b'b' + before.min(24) as u8 };
+        format!("vd{}", char::from(letter))
+    }
+
+    /// Returns what the API says of it.
+    pub fn json(&self, cloud: &Cloud) -> Value {
+        let holding = |id: &String| cloud.instances.iter().find(|instance| instance.id == *id);
+        let holders: Vec<_> = self.holders.iter().filter_map(holding).collect();
+        let holder = holders.first();
+        let target = holder.map(|_| self.target(cloud));
+        let instances: Vec<Value> = holders
             .iter()
             .map(|one| {
                 json!({"id": one.id, "hostname": one.hostname, "ip": one.ip, "instance_type": one.kind,
@@ -95,9 +141,9 @@ impl Volume {
             })
             .collect();
         json!({
-            "id": self.id, "name": self.name, "status": self.status, "size": self.size, "type": "NVMe",
+            "id": self.id, "name": self.name, "status": self.status, "size": self.size, "type": self.kind,
             "location": self.location, "created_at": written(self.created),
-            "is_os_volume": self.os_image.is_some(), "target": target, "instance_id": self.holder,
+            "is_os_volume": self.os_image.is_some(), "target": target, "instance_id": holder.map(|one| &one.id),
             "instances": instances, "ssh_key_ids": holder.map(|one| one.key_ids.clone()).unwrap_or_default(),
             "pseudo_path": "", "create_directory_command": "", "mount_command": "",
             "filesystem_to_fstab_command": "", "contract": "PAY_AS_YOU_GO",
@@ -122,19 +168,8 @@ struct NewVolume {
     size: u64,
     location_code: Option<String>,
     instance_id: Option<String>,
+    instance_ids: Option<Vec<String>>,
     tags: Option<Vec<NewTag>>,
-}
-
-/// The body of `PUT /volumes`.
-#[derive(Deserialize)]
-struct Asked {
-    action: String,
-    id: OneOrMany,
-    instance_id: Option<String>,
-    name: Option<String>,
-    size: Option<u64>,
-    is_permanent: Option<bool>,
-    location_code: Option<String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -144,11 +179,14 @@ struct Removal {
 
 impl Cloud {
     /// `GET /volumes`: those that are not deleted.
-    pub(super) fn list_volumes(&self, call: &Call) -> Answer {
-        let listed = self.volumes.iter().filter(|volume| volume.deleted.is_none());
-        let listed =
-            listed.filter(|volume| call.query("status").is_none_or(|word| json!(volume.status) == word));
-        Ok(Reply::json(200, &listed.map(|volume| volume.json(self)).collect()))
+    pub(super) fn list_volumes(&self, call: &Call, now: Timestamp) -> Answer {
+        let status = call.query("status");
+        if let Some(word) = status.filter(|word| !STATUS_WORDS.contains(word)) {
+            return Err(Refusal::invalid(format!("Invalid status value: {word}")));
+        }
+        let listed = self.listed(now).volumes.into_iter();
+        let listed = listed.filter(|volume| status.is_none_or(|word| volume["status"] == word));
+        Ok(Reply::json(200, &listed.collect()))
     }
 
     /// `GET /volumes/trash`: those that can still be restored.
@@ -166,6 +204,7 @@ impl Cloud {
     pub(super) fn create_volume(&mut self, call: &Call, now: Timestamp) -> Answer {
         let asked: NewVolume = body(call)?;
         check_type(&asked.r#type)?;
+        check_name(&asked.name)?;
         check_size(asked.size)?;
         let location = asked.location_code.unwrap_or_else(|| "FIN-03".to_owned());
         if !is_location(&location) {
@@ -175,10 +214,14 @@ impl Cloud {
             return Err(Refusal::funds());
         }
         let mut volume = Volume::new(asked.name, asked.size, &location, tags::checked(asked.tags)?, now);
-        volume.status = VolumeStatus::Detached;
-        if let Some(instance) = asked.instance_id {
+        (volume.kind, volume.status) = (asked.r#type, VolumeStatus::Detached);
+        for instance in asked.instance_id.into_iter().chain(asked.instance_ids.unwrap_or_default()) {
+            if !volume.holders.is_empty() && !volume.is_shared() {
+                return Err(Refusal::invalid("Volume can be attached to one instance only"));
+            }
             self.holder_offline(&instance, &location)?;
-            (volume.holder, volume.status) = (Some(instance), VolumeStatus::Attached);
+            volume.holders.push(instance);
+            volume.status = VolumeStatus::Attached;
         }
         let id = volume.id.clone();
         self.add_volume(volume, now);
@@ -193,45 +236,18 @@ impl Cloud {
         Ok(Reply::empty(202))
     }
 
-    /// `PUT /volumes`: nothing is done unless all of it can be done.
-    pub(super) fn act_on_volumes(&mut self, call: &Call, now: Timestamp) -> Answer {
-        let asked: Asked = body(call)?;
-        let ids: Vec<String> = match asked.id {
-            OneOrMany::One(ref id) => vec![id.clone()],
-            OneOrMany::Many(ref ids) => ids.clone(),
-        };
-        if ids.is_empty() {
-            return Err(Refusal::invalid("id should not be empty"));
-        }
-        for id in &ids {
-            self.volume(id)?;
-        }
-        let mut clones = Vec::new();
-        for id in &ids {
-            match asked.action.as_str() {
-                "attach" => self.attach(id, asked.instance_id.as_deref().unwrap_or_default())?,
-                "detach" => self.detach(id)?,
-                "delete" => self.delete_volume(id, asked.is_permanent.unwrap_or(false), now)?,
-                "rename" => self.rename(id, asked.name.as_deref())?,
-                "resize" => self.resize(id, asked.size, now)?,
-                "restore" => self.restore(id, now)?,
-                "clone" => clones.push(self.clone_volume(id, &asked, now)?),
-                other => return Err(Refusal::invalid(format!("Invalid action: {other}"))),
-            }
-        }
-        Ok(if clones.is_empty() { Reply::empty(202) } else { Reply::json(202, &json!(clones)) })
-    }
-
     /// Takes a volume into the books.
     pub(super) fn add_volume(&mut self, volume: Volume, now: Timestamp) {
         self.account.open(Kind::Volume, &volume.id, &volume.name, volume_price(volume.size), now);
         self.volumes.push(volume);
     }
 
-    /// Refuses unless the volume is detached and in this location.
+    /// Refuses unless the volume is detached, or can be shared, and is in this location.
     pub(super) fn attachable(&self, id: &str, location: &str) -> Result<(), Refusal> {
         let volume = self.volume(id)?;
-        if volume.status != VolumeStatus::Detached {
+        let free = volume.status == VolumeStatus::Detached
+            || (volume.is_shared() && volume.status == VolumeStatus::Attached);
+        if !free {
             return Err(Refusal::invalid("Volume is not detached"));
         }
         if volume.location != location {
@@ -242,7 +258,7 @@ impl Cloud {
 
     /// Marks the volumes of a machine that is being built as attached.
     pub(super) fn attach_all(&mut self, instance: &str) {
-        for volume in self.volumes.iter_mut().filter(|volume| volume.holder.as_deref() == Some(instance)) {
+        for volume in self.volumes.iter_mut().filter(|volume| volume.belongs_to(instance)) {
             volume.status = VolumeStatus::Attached;
         }
     }
@@ -257,9 +273,11 @@ impl Cloud {
     /// Lets go of a gone machine's volumes: the doomed ones leave, the others are detached and bill on.
     pub(super) fn release_volumes(&mut self, instance: &str, now: Timestamp) {
         let leaving = later(now, self.timing.deleting_volume);
-        for volume in self.volumes.iter_mut().filter(|volume| volume.holder.as_deref() == Some(instance)) {
-            volume.holder = None;
+        for volume in self.volumes.iter_mut().filter(|volume| volume.belongs_to(instance)) {
+            volume.holders.retain(|holder| holder != instance);
             match volume.doomed {
+                // What another machine still has stays with it.
+                _ if !volume.holders.is_empty() => volume.doomed = None,
                 Some(_) => (volume.status, volume.leaving) = (VolumeStatus::Deleting, Some(leaving)),
                 None => volume.status = VolumeStatus::Detached,
             }
@@ -280,7 +298,8 @@ impl Cloud {
     /// Puts a volume into the trash, where it does not bill, or past it.
     pub(super) fn trash(&mut self, index: usize, permanently: bool, now: Timestamp) {
         let volume = &mut self.volumes[index];
-        (volume.status, volume.holder, volume.leaving) = (VolumeStatus::Deleted, None, None);
+        (volume.status, volume.leaving) = (VolumeStatus::Deleted, None);
+        volume.holders.clear();
         volume.deleted = Some(now);
         volume.doomed = None;
         self.account.close(&volume.id, now);
@@ -295,7 +314,13 @@ impl Cloud {
         self.effects.push(Effect::DestroyDisk(volume.id.clone()));
     }
 
-    fn delete_volume(&mut self, id: &str, permanently: bool, now: Timestamp) -> Result<(), Refusal> {
+    /// Deletes a volume, or purges one that is in the trash already.
+    pub(super) fn delete_volume(
+        &mut self,
+        id: &str,
+        permanently: bool,
+        now: Timestamp,
+    ) -> Result<(), Refusal> {
         let index = self.volume_index(id)?;
         let volume = &self.volumes[index];
         if volume.deleted.is_some() {
@@ -307,93 +332,16 @@ impl Cloud {
                 _ => Err(Refusal::forbidden("Volume is already deleted")),
             };
         }
-        if let Some(holder) = volume.holder.clone() {
-            if volume.os_image.is_some() {
-                return Err(Refusal::forbidden("Can't delete the OS volume of an instance"));
-            }
-            self.require_offline(&holder)?;
+        if volume.os_image.is_some() && !volume.holders.is_empty() {
+            return Err(Refusal::forbidden("Can't delete the OS volume of an instance"));
         }
+        volume.holders.iter().try_for_each(|holder| self.require_offline(holder))?;
         self.trash(index, permanently, now);
         Ok(())
     }
 
-    fn attach(&mut self, id: &str, instance: &str) -> Result<(), Refusal> {
-        let location = self.volume(id)?.location.clone();
-        self.attachable(id, &location)?;
-        self.holder_offline(instance, &location)?;
-        let index = self.volume_index(id)?;
-        let volume = &mut self.volumes[index];
-        (volume.holder, volume.status) = (Some(instance.to_owned()), VolumeStatus::Attached);
-        Ok(())
-    }
-
-    fn detach(&mut self, id: &str) -> Result<(), Refusal> {
-        let index = self.volume_index(id)?;
-        let holder = self.volumes[index].holder.clone();
-        let holder = holder.ok_or_else(|| Refusal::forbidden("Volume is not attached"))?;
-        if self.volumes[index].os_image.is_some() {
-            return Err(Refusal::forbidden("Can't detach the OS volume of an instance"));
-        }
-        self.require_offline(&holder)?;
-        let volume = &mut self.volumes[index];
-        (volume.holder, volume.status) = (None, VolumeStatus::Detached);
-        Ok(())
-    }
-
-    fn rename(&mut self, id: &str, name: Option<&str>) -> Result<(), Refusal> {
-        let name = name
-            .filter(|name| !name.is_empty())
-            .ok_or_else(|| Refusal::invalid("name should not be empty"))?;
-        let index = self.volume_index(id)?;
-        name.clone_into(&mut self.volumes[index].name);
-        Ok(())
-    }
-
-    fn resize(&mut self, id: &str, size: Option<u64>, now: Timestamp) -> Result<(), Refusal> {
-        let index = self.volume_index(id)?;
-        let volume = &mut self.volumes[index];
-        let size = size.filter(|size| *size > volume.size);
-        let size = size.ok_or_else(|| Refusal::invalid("size must be larger than the current size"))?;
-        check_size(size)?;
-        if volume.deleted.is_some() {
-            return Err(Refusal::forbidden("Volume is deleted"));
-        }
-        volume.size = size;
-        self.account.close(&volume.id, now);
-        self.account.open(Kind::Volume, &volume.id, &volume.name, volume_price(size), now);
-        Ok(())
-    }
-
-    /// Takes a volume out of the trash; the time in it is charged after all.
-    fn restore(&mut self, id: &str, now: Timestamp) -> Result<(), Refusal> {
-        let index = self.volume_index(id)?;
-        let volume = &mut self.volumes[index];
-        let Some(deleted) = volume.deleted.filter(|_| !volume.purged) else {
-            return Err(Refusal::forbidden("Volume is not in the trash"));
-        };
-        (volume.deleted, volume.status) = (None, VolumeStatus::Detached);
-        let price = volume_price(volume.size);
-        self.account.open(Kind::Volume, &volume.id, &volume.name, price, now);
-        self.account.surcharge(&volume.id, price, now.duration_since(deleted));
-        Ok(())
-    }
-
-    fn clone_volume(&mut self, id: &str, asked: &Asked, now: Timestamp) -> Result<String, Refusal> {
-        let source = self.volume(id)?.clone();
-        if source.deleted.is_some() {
-            return Err(Refusal::forbidden("Volume is deleted"));
-        }
-        let name = asked.name.clone().unwrap_or_else(|| format!("{}-clone", source.name));
-        let location = asked.location_code.as_deref().unwrap_or(&source.location);
-        let mut copy = Volume::new(name, source.size, location, Vec::new(), now);
-        (copy.os_image, copy.keys, copy.status) = (source.os_image, source.keys, VolumeStatus::Detached);
-        self.effects.push(Effect::CopyDisk { from: source.id, to: copy.id.clone() });
-        let id = copy.id.clone();
-        self.add_volume(copy, now);
-        Ok(id)
-    }
-
-    fn holder_offline(&self, instance: &str, location: &str) -> Result<(), Refusal> {
+    /// Refuses unless the machine is in this location and offline.
+    pub(super) fn holder_offline(&self, instance: &str, location: &str) -> Result<(), Refusal> {
         let holder = self.instances.iter().find(|one| one.id == instance);
         let holder = holder.ok_or_else(|| Refusal::invalid("Invalid instance id"))?;
         if holder.location != location {
@@ -402,19 +350,34 @@ impl Cloud {
         self.require_offline(instance)
     }
 
-    fn require_offline(&self, instance: &str) -> Result<(), Refusal> {
+    /// Refuses unless the machine is offline.
+    pub(super) fn require_offline(&self, instance: &str) -> Result<(), Refusal> {
         let offline = self.instances.iter().any(|one| one.id == instance && one.status == Status::Offline);
         if offline { Ok(()) } else { Err(Refusal::forbidden("Instance must be shut down first")) }
     }
 
-    fn volume(&self, id: &str) -> Result<&Volume, Refusal> {
+    /// Finds a volume, also a deleted one.
+    pub(super) fn volume(&self, id: &str) -> Result<&Volume, Refusal> {
         Ok(&self.volumes[self.volume_index(id)?])
     }
 
+    /// Finds a volume that is not deleted.
+    pub(super) fn living_index(&self, id: &str) -> Result<usize, Refusal> {
+        let index = self.volume_index(id)?;
+        let living = self.volumes[index].deleted.is_none();
+        if living { Ok(index) } else { Err(Refusal::forbidden("Volume is deleted")) }
+    }
+
+    /// Returns where a volume stands.
     pub(super) fn volume_index(&self, id: &str) -> Result<usize, Refusal> {
         let index = self.volumes.iter().position(|volume| volume.id == id);
         index.ok_or_else(|| Refusal::not_found("Volume not found"))
     }
+}
+
+/// Refuses a name that is none.
+pub fn check_name(name: &str) -> Result<(), Refusal> {
+    if name.is_empty() { Err(Refusal::invalid("name should not be empty")) } else { Ok(()) }
 }
 
 /// Refuses a size that is no size.
@@ -424,5 +387,6 @@ pub fn check_size(size: u64) -> Result<(), Refusal> {
 
 /// Refuses a type that is not sold here.
 pub fn check_type(kind: &str) -> Result<(), Refusal> {
-    if kind == "NVMe" { Ok(()) } else { Err(Refusal::invalid("Invalid volume type")) }
+    let sold = VOLUME_TYPES.iter().any(|(name, _)| *name == kind);
+    if sold { Ok(()) } else { Err(Refusal::invalid("Invalid volume type")) }
 }
