@@ -165,7 +165,7 @@ pub fn sandboxed(ready: &Ready) -> Result<Settings> {
             isolated: true,
         },
         ssh: Ssh {
-            user: "root".to_owned(),
+            user: ready.user.clone(),
             agent: Some(ready.agent.clone()),
             proxy: Some(ready.proxy.clone()),
             known_hosts: Some(ready.known_hosts.clone()),
