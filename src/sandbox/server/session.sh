@@ -4,7 +4,7 @@
 {
     [ -z "${SSH_AUTH_SOCK:-}" ] || printf 'ssh agent\0'
     printf '%s\0' "${SSH_ORIGINAL_COMMAND:-shell}"
-} >> @notes@
+} > @notes@
 cd @home@ || exit 1
 set -- /usr/bin/env -i @environment@ ${SSH_AUTH_SOCK:+"SSH_AUTH_SOCK=$SSH_AUTH_SOCK"} /bin/sh
 [ -n "${SSH_ORIGINAL_COMMAND:-}" ] || exec "$@"

@@ -10,10 +10,11 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::Duration;
 
 use tempfile::TempDir;
+use tokio::io::AsyncReadExt as _;
 use tokio::net::UnixStream;
+use tokio::net::unix::pipe;
 use tokio::process::{Child, Command};
 
 use super::connection::Host as _;
@@ -24,9 +25,6 @@ use crate::sandbox::laptop::quoted_for_shell;
 
 /// Where sshd, as root, locks up the part of it that talks to strangers.
 const SEPARATED: &str = "/run/sshd";
-
-/// How often is looked for what sessions were asked.
-const LOOK: Duration = Duration::from_millis(50);
 
 /// What runs in front of every command.
 const SESSION: &str = include_str!("session.sh");
@@ -78,17 +76,17 @@ impl Sshd {
         journal: &Journal,
     ) -> Result<()> {
         let files = ConnectionFiles::write(self, host_key, instance)?;
+        let mut notes = Notes::open(&files.notes()).await?;
         let mut child = self.start(stream, &files.configuration())?;
-        let mut notes = Notes { file: files.notes(), read: 0 };
         loop {
-            let ended = tokio::time::timeout(LOOK, child.wait()).await;
-            for what in notes.new() {
-                journal(instance.request(&self.user, what));
-            }
-            if ended.is_ok() {
-                return Ok(());
-            }
+            let noted = tokio::select! {
+                noted = notes.read() => noted,
+                _ = child.wait() => break,
+            };
+            noted.into_iter().for_each(|what| journal(instance.request(&self.user, what)));
         }
+        notes.rest().into_iter().for_each(|what| journal(instance.request(&self.user, what)));
+        Ok(())
     }
 
     fn start(&self, stream: UnixStream, configuration: &Path) -> Result<Child> {
@@ -162,7 +160,6 @@ impl ConnectionFiles {
         let written = Self { folder: private_folder(&sshd.runtime)? };
         key::load_or_make(host_key, "sandbox")?;
         files::write_private(&written.keys(), (instance.authorized_keys() + "\n").as_bytes())?;
-        files::write_private(&written.notes(), b"")?;
         files::write_program(&written.session(), &written.session_text(instance)?)?;
         if let Some(banner) = instance.banner() {
             files::write_private(&written.banner(), banner.as_bytes())?;
@@ -229,20 +226,50 @@ impl ConnectionFiles {
     }
 }
 
-/// What the sessions of one connection note: each request ended by a zero byte.
+/// What the sessions of one connection note, in a pipe: each request ended by a zero byte.
 struct Notes {
-    file: PathBuf,
-    read: usize,
+    pipe: pipe::Receiver,
+    read: Vec<u8>,
 }
 
 impl Notes {
-    /// Returns what was noted since the last look.
-    fn new(&mut self) -> Vec<String> {
-        let all = fs::read(&self.file).unwrap_or_default();
-        let new = all.get(self.read..).unwrap_or_default();
-        let Some(end) = new.iter().rposition(|byte| *byte == 0) else { return Vec::new() };
-        self.read += end + 1;
-        new[..end].split(|byte| *byte == 0).map(|what| String::from_utf8_lossy(what).into_owned()).collect()
+    /// Makes the pipe and listens on it.
+    async fn open(path: &Path) -> Result<Self> {
+        let failed = || Error::new("cannot make a pipe for sshd's sessions");
+        let status = Command::new("mkfifo").args(["-m", "600"]).arg(path).status().await;
+        if !status.map_err(|error| failed().because(&error))?.success() {
+            return Err(failed().why("`mkfifo` failed"));
+        }
+        // Held open for writing as well, it doesn't end between two sessions.
+        let pipe = pipe::OpenOptions::new().read_write(true).open_receiver(path);
+        Ok(Self { pipe: pipe.map_err(|error| failed().because(&error))?, read: Vec::new() })
+    }
+
+    /// Waits for something to be noted; may be given up and asked again.
+    async fn read(&mut self) -> Vec<String> {
+        let mut piece = [0; 4096];
+        match self.pipe.read(&mut piece).await {
+            Ok(count) => self.read.extend_from_slice(&piece[..count]),
+            // Without its notes the connection goes on.
+            Err(_) => std::future::pending().await,
+        }
+        self.complete()
+    }
+
+    /// Returns what was noted and not read yet.
+    fn rest(mut self) -> Vec<String> {
+        let mut piece = [0; 4096];
+        while let Ok(count @ 1..) = self.pipe.try_read(&mut piece) {
+            self.read.extend_from_slice(&piece[..count]);
+        }
+        self.complete()
+    }
+
+    fn complete(&mut self) -> Vec<String> {
+        let Some(end) = self.read.iter().rposition(|byte| *byte == 0) else { return Vec::new() };
+        let noted: Vec<u8> = self.read.drain(..=end).collect();
+        let texts = noted[..end].split(|byte| *byte == 0);
+        texts.map(|what| String::from_utf8_lossy(what).into_owned()).collect()
     }
 }
 
