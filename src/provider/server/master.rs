@@ -3,7 +3,7 @@
 //! The multiplexing crate could start it too, but would leave it waiting for ever when a server falls
 //! silent while logging in: ssh's own time-outs begin and end before and after that.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 use std::process::Stdio;
@@ -24,8 +24,8 @@ pub(super) enum Failed {
     NoProgram,
     /// It cannot be started.
     NotStarted(io::Error),
-    /// It ended and said this.
-    Said(String),
+    /// It ended and said this, and its ProxyCommand that.
+    Said { ssh: String, proxy: Option<String> },
     /// It took too long.
     TooLong,
 }
@@ -34,7 +34,11 @@ pub(super) enum Failed {
 pub(super) async fn launch(login: &Login, config: &Path, control: TempDir) -> Result<Session, Failed> {
     // The names under which the crate looks for both.
     let (socket, log) = (control.path().join("master"), control.path().join("log"));
+    // Beside its log stand the words of the ProxyCommand, but a server's banner too: it must not be taken
+    // for ssh's own.
+    let aside = control.path().join("aside");
     let mut command = command(login, config);
+    command.stderr(File::create(&aside).map_err(Failed::NotStarted)?);
     command.arg("-S").arg(&socket).arg("-E").arg(&log).args(["-M", "-f", "-N", &login.ip]);
     let status = match timeout(login.limits.login, command.status()).await {
         Err(_) => return Err(Failed::TooLong),
@@ -45,8 +49,14 @@ pub(super) async fn launch(login: &Login, config: &Path, control: TempDir) -> Re
     if status.success() {
         return Ok(Session::new_native_mux(control));
     }
-    let said = fs::read(&log).unwrap_or_default();
-    Err(Failed::Said(String::from_utf8_lossy(&said).into_owned()))
+    let read = |path| String::from_utf8_lossy(&fs::read(path).unwrap_or_default()).into_owned();
+    let proxy = login.proxy.as_ref().and_then(|_| proxy_error(&read(&aside)));
+    Err(Failed::Said { ssh: read(&log), proxy })
+}
+
+/// Returns the error that our own kind of ProxyCommand ended with.
+fn proxy_error(aside: &str) -> Option<String> {
+    aside.lines().rev().find_map(|line| line.strip_prefix("error: ")).map(str::to_owned)
 }
 
 fn command(login: &Login, config: &Path) -> Command {
@@ -55,7 +65,6 @@ fn command(login: &Login, config: &Path) -> Command {
     command
         .stdin(Stdio::null())
         .stdout(Stdio::null())
-        .stderr(Stdio::null())
         // Ctrl-C is for us to hear first.
         .process_group(0)
         .kill_on_drop(true)
