@@ -22,8 +22,8 @@ use tokio::net::UnixStream;
 use crate::error::{Error, Result};
 pub use faults::{Moment, Plan, SshFaults};
 use instance::Instance;
-pub use sshd::Sshd;
 pub use process::{Journal, SshRequest};
+pub use sshd::Sshd;
 
 /// What an instance's address leads to.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use super::gateway::{self, Router};
 use super::journal::{Journal, Request};
 use super::laptop::{Laptop, runtime_directory};
 use super::repo::{self, GitHost, Source};
-use super::server::{self, Plan, Servers, Sshd, SshRequest};
+use super::server::{self, Plan, Servers, SshRequest, Sshd};
 use super::ssh_side::{Places, SshNeeds, SshSide};
 use crate::error::{Error, Result};
 

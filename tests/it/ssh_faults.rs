@@ -55,7 +55,7 @@ fn reached(project: &Project) -> Vec<Value> {
 fn a_new_server_that_refuses_connections_or_the_key_is_waited_for() {
     let project = Project::new();
     project.ssh_faults(&json!({"refuse": true, "connections": 3}));
-    project.dacapo(&["up", "--yes"]).exits(0).says("Connection refused");
+    project.dacapo(&["up", "--yes"]).exits(0).says("waiting for sshd");
     ends(&project);
     project.ssh_faults(&json!({"refuse_key": true, "connections": 2}));
     project.dacapo(&["up", "--yes"]).exits(0).says("Permission denied");
@@ -66,7 +66,7 @@ fn a_new_server_that_refuses_connections_or_the_key_is_waited_for() {
 fn a_server_that_refuses_connections_is_unknown_and_is_not_deleted() {
     let project = up();
     project.ssh_faults(&json!({"refuse": true}));
-    project.dacapo(&["plan"]).exits(0).says("Connection refused");
+    project.dacapo(&["plan"]).exits(0).says("the server can't be looked at");
     one_error(project.dacapo(&["run", "--", "true"])).says("doesn't answer").exits(1);
     project.dacapo(&["down", "--yes"]).exits(5).says("server:unreachable");
     assert_eq!(billing(&project), 2);

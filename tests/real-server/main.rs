@@ -19,6 +19,9 @@ mod support;
 fn sshd() -> Option<String> {
     let program = std::env::var("DACAPO_SSHD").unwrap_or_else(|_| "/usr/sbin/sshd".to_owned());
     let there = std::path::Path::new(&program).is_file();
-    assert!(there, "there is no `{program}`: install it (`apt install openssh-server`), or name it in DACAPO_SSHD");
+    assert!(
+        there,
+        "there is no `{program}`: install it (`apt install openssh-server`), or name it in DACAPO_SSHD"
+    );
     Some(program)
 }

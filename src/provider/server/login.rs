@@ -205,8 +205,8 @@ impl Login {
 
     /// Words why ssh didn't connect.
     async fn refusal(&self, failed: Failed) -> SshError {
-        let (text, proxy) = match failed {
-            Failed::Said { ssh, proxy } => (ssh, proxy),
+        let text = match failed {
+            Failed::Said(text) => text,
             Failed::TooLong => {
                 let limit = self.limits.login.as_secs();
                 return self.unreachable(format!("logging in took more than {limit} s"));
@@ -221,7 +221,7 @@ impl Login {
             Trouble::HostKey => self.other_host_key(&text),
             Trouble::LoginRefused => self.login_refused(&text).await,
             Trouble::Local => SshError::local(Error::new(self.what()).why(one_line(&text))),
-            _ => self.unreachable(proxy.unwrap_or_else(|| one_line(&text))),
+            _ => self.unreachable(one_line(&text)),
         }
     }
 

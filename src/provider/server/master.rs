@@ -3,7 +3,7 @@
 //! The multiplexing crate could start it too, but would leave it waiting for ever when a server falls
 //! silent while logging in: ssh's own time-outs begin and end before and after that.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::path::Path;
 use std::process::Stdio;
@@ -24,8 +24,8 @@ pub(super) enum Failed {
     NoProgram,
     /// It cannot be started.
     NotStarted(io::Error),
-    /// It ended and said this, and its ProxyCommand that.
-    Said { ssh: String, proxy: Option<String> },
+    /// It ended and said this.
+    Said(String),
     /// It took too long.
     TooLong,
 }
@@ -34,11 +34,7 @@ pub(super) enum Failed {
 pub(super) async fn launch(login: &Login, config: &Path, control: TempDir) -> Result<Session, Failed> {
     // The names under which the crate looks for both.
     let (socket, log) = (control.path().join("master"), control.path().join("log"));
-    // Beside its log stand the words of the ProxyCommand, but a server's banner too: it must not be taken
-    // for ssh's own.
-    let aside = control.path().join("aside");
     let mut command = command(login, config);
-    command.stderr(File::create(&aside).map_err(Failed::NotStarted)?);
     command.arg("-S").arg(&socket).arg("-E").arg(&log).args(["-M", "-f", "-N", &login.ip]);
     let status = match timeout(login.limits.login, command.status()).await {
         Err(_) => return Err(Failed::TooLong),
@@ -49,14 +45,7 @@ pub(super) async fn launch(login: &Login, config: &Path, control: TempDir) -> Re
     if status.success() {
         return Ok(Session::new_native_mux(control));
     }
-    let read = |path| String::from_utf8_lossy(&fs::read(path).unwrap_or_default()).into_owned();
-    let proxy = login.proxy.as_ref().and_then(|_| proxy_error(&read(&aside)));
-    Err(Failed::Said { ssh: read(&log), proxy })
-}
-
-/// Returns the error that our own kind of ProxyCommand ended with.
-fn proxy_error(aside: &str) -> Option<String> {
-    aside.lines().rev().find_map(|line| line.strip_prefix("error: ")).map(str::to_owned)
+    Err(Failed::Said(String::from_utf8_lossy(&fs::read(&log).unwrap_or_default()).into_owned()))
 }
 
 fn command(login: &Login, config: &Path) -> Command {
@@ -65,6 +54,8 @@ fn command(login: &Login, config: &Path) -> Command {
     command
         .stdin(Stdio::null())
         .stdout(Stdio::null())
+        // A server's banner goes here; ssh's own words, which are read, go to its log.
+        .stderr(Stdio::null())
         // Ctrl-C is for us to hear first.
         .process_group(0)
         .kill_on_drop(true)

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
+use super::Connection;
 use super::exchange::{self, Exchange, Started};
 use super::trouble::{Result, SshError, Trouble};
 use super::wire::Ask;
-use super::Connection;
 use crate::error::{Error, ExitCode};
 
 /// What starts the command there and keeps its process group: see its own words. It holds no secret.

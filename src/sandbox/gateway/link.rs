@@ -285,7 +285,8 @@ mod tests {
     async fn the_sandbox_clock_ends_it_and_a_new_plan_reaches_open_links() {
         let (plan, clock) = (Plan::default(), stopped_clock());
         let (mut client, mut server) = ends(SshFaults::default(), &plan, &clock).await;
-        let counted = SshFaults { connections: Some(1), cut: Some(Moment::default()), ..SshFaults::default() };
+        let counted =
+            SshFaults { connections: Some(1), cut: Some(Moment::default()), ..SshFaults::default() };
         plan.set(counted);
         server.write_all(b"still").await.unwrap();
         let mut got = [0; 5];
@@ -307,8 +308,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_slow_and_long_line_takes_its_time() {
-        let faults =
-            SshFaults { bytes_per_second: Some(10_000), delay_ms: Some(50), ..SshFaults::default() };
+        let faults = SshFaults { bytes_per_second: Some(10_000), delay_ms: Some(50), ..SshFaults::default() };
         let (mut client, mut server) = ends(faults, &Plan::default(), &stopped_clock()).await;
         let since = Instant::now();
         client.write_all(&[1; 2_000]).await.unwrap();

@@ -118,14 +118,7 @@ struct Waiting {
 impl<H: Host> Connection<H> {
     fn new(host: Arc<H>, journal: Journal) -> Self {
         let sessions = Arc::new(Semaphore::new(host.max_sessions().into()));
-        Self {
-            host,
-            journal,
-            user: String::new(),
-            sessions,
-            waiting: HashMap::new(),
-            agent: None,
-        }
+        Self { host, journal, user: String::new(), sessions, waiting: HashMap::new(), agent: None }
     }
 
     fn judge(&self, user: &str, key: &KeyData) -> Auth {

@@ -322,8 +322,11 @@ fn shell_word(path: &Path) -> Result<String> {
 
 fn plain(path: &Path) -> Result<&str> {
     path.to_str().filter(|text| !text.contains(char::is_control)).ok_or_else(|| {
-        Error::new(format!("sshd's configuration cannot hold `{}`", path.display().to_string().escape_debug()))
-            .hint("choose another directory with `--sandbox=DIR`")
+        Error::new(format!(
+            "sshd's configuration cannot hold `{}`",
+            path.display().to_string().escape_debug()
+        ))
+        .hint("choose another directory with `--sandbox=DIR`")
     })
 }
 
