@@ -68,11 +68,15 @@ impl Plan {
     }
 
     /// Tells whether two plans ask for the same approval: the same changes, actions and findings.
+    ///
+    /// In which words somebody didn't answer is no part of it: a bad connection has others each time.
     pub fn agrees_with(&self, other: &Self) -> bool {
+        let blocked = |plan: &Self| plan.blocked.iter().map(Blocked::wordless).collect::<Vec<_>>();
+        let guards = |plan: &Self| plan.guards.iter().map(GuardState::wordless).collect::<Vec<_>>();
         self.desired == other.desired
             && self.actions == other.actions
-            && self.blocked == other.blocked
-            && self.guards == other.guards
+            && blocked(self) == blocked(other)
+            && guards(self) == guards(other)
     }
 }
 
@@ -279,6 +283,16 @@ pub enum Blocked {
     },
 }
 
+impl Blocked {
+    /// Returns it without the words of a failed connection.
+    fn wordless(&self) -> Self {
+        match self {
+            Self::Unreachable { .. } => Self::Unreachable { why: String::new() },
+            other => other.clone(),
+        }
+    }
+}
+
 /// Something to know.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "note", rename_all = "snake_case")]
@@ -323,6 +337,20 @@ pub struct GuardState {
     pub discarded: Vec<Finding>,
     /// What speaks for it.
     pub evidence: Vec<Shown>,
+}
+
+impl GuardState {
+    /// Returns it without the words of failed connections.
+    fn wordless(&self) -> Self {
+        let wordless = |finding: &Finding| match finding {
+            Finding::Unreachable { .. } => Finding::Unreachable { why: String::new() },
+            Finding::RemoteUnreachable { .. } => Finding::RemoteUnreachable { why: String::new() },
+            other => other.clone(),
+        };
+        let Self { guard, findings, discarded, evidence } = self;
+        let [findings, discarded] = [findings, discarded].map(|all| all.iter().map(wordless).collect());
+        Self { guard: *guard, findings, discarded, evidence: evidence.clone() }
+    }
 }
 
 /// Something that was shown to be safe.
