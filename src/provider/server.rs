@@ -188,28 +188,25 @@ impl Connection {
     async fn start(&self, what: &str) -> Result<Started<'_>> {
         let arguments = exchange::python_arguments();
         if self.forwards_agent {
-            let mut command = self.ssh_with_agent("python3", &arguments);
+            let mut command = self.own_ssh("python3", &arguments, true);
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
             let child = command.spawn().map_err(|error| SshError::local(Error::new(what).because(&error)))?;
             return Ok(Started::own(child));
         }
-        let child = self.session_for(what, &arguments, openssh::Stdio::piped).await?;
+        let child = self.session_for(what, &arguments).await?;
         Ok(Started::remote(child))
     }
 
-    /// Runs `python3` in a session of its own, its three streams made by `stream`.
+    /// Runs `python3` in a session of its own, its three streams pipes.
     ///
     /// Waits a little for one that is still ending, in case the server allows no second one.
-    async fn session_for(
-        &self,
-        what: &str,
-        arguments: &[String],
-        stream: fn() -> openssh::Stdio,
-    ) -> Result<openssh::Child<&Session>> {
+    async fn session_for(&self, what: &str, arguments: &[String]) -> Result<openssh::Child<&Session>> {
         let since = Instant::now();
         loop {
             let mut command = self.session().command("python3");
-            command.args(arguments).stdin(stream()).stdout(stream()).stderr(stream());
+            command.args(arguments);
+            command.stdin(openssh::Stdio::piped());
+            command.stdout(openssh::Stdio::piped()).stderr(openssh::Stdio::piped());
             let error = match timeout(START, command.spawn()).await {
                 Ok(Ok(child)) => return Ok(child),
                 Ok(Err(error)) => error,
@@ -227,14 +224,14 @@ impl Connection {
         }
     }
 
-    /// Returns our own `ssh` on the connection's socket, asking for the agent.
+    /// Returns our own `ssh` on the connection's socket, asking for the agent where that is wanted.
     ///
     /// With a dead connection it fails at once (`ProxyCommand=false`) instead of dialling anywhere, and it
     /// reads no configuration. Its own process group keeps Ctrl-C from ending it before us.
-    fn ssh_with_agent(&self, program: &str, arguments: &[String]) -> Command {
+    fn own_ssh(&self, program: &str, arguments: &[String], with_agent: bool) -> Command {
         let mut command = Command::new("ssh");
         command
-            .args(["-F", "none", "-A", "-S"])
+            .args(["-F", "none", if with_agent { "-A" } else { "-a" }, "-S"])
             .arg(self.session().control_socket())
             .args(["-o", "BatchMode=yes", "-o", "ProxyCommand=false", "-T", "-p", "9", "none", "--"])
             .arg(

@@ -123,6 +123,8 @@ fn a_lost_connection_says_so_with_255() {
     assert_eq!(masters.len(), 1, "one connection: {masters:?}");
     signal(masters[0].0, "KILL");
     run.end().exits(255).says("connection to the server was lost").says("dacapo status");
+    // What was started there goes on, and ends with the server.
+    project.dacapo(&["down", "--yes", "--discard", "processes"]).exits(0);
 }
 
 #[test]

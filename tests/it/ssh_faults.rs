@@ -139,6 +139,9 @@ fn the_sandbox_clock_cuts_a_connection_too() {
     run.wait_for("begun");
     project.dacapo(&["sandbox", "jump", "100000"]).exits(0);
     run.end().exits(255);
+    project.ssh_faults(&json!({}));
+    // What was started there goes on, and ends with the server.
+    project.dacapo(&["down", "--yes", "--discard", "processes"]).exits(0);
 }
 
 #[test]
@@ -167,6 +170,15 @@ fn a_slow_and_distant_server_is_only_slow() {
     project.dacapo(&["up", "--yes"]).exits(0);
     project.dacapo(&["run", "--", "sh", "-c", "exit 7"]).exits(7);
     heals(&project);
+}
+
+#[test]
+fn the_last_words_of_a_command_come_however_late_the_line_brings_them() {
+    let project = up();
+    project.ssh_faults(&json!({"bytes_per_second": 200_000}));
+    let ran = project.dacapo(&["run", "--", "sh", "-c", "head -c 400000 /dev/zero | tr '\\0' x; exit 7"]);
+    assert_eq!((ran.code, ran.stdout.len()), (7, 400_000));
+    ends(&project);
 }
 
 #[test]

@@ -64,25 +64,12 @@ impl Connection {
         name: &str,
         interrupt: impl Future<Output = ()>,
     ) -> Result<End> {
-        if forward_agent {
-            let mut command = self.ssh_with_agent("python3", arguments);
-            command.stdin(Stdio::inherit()).stdout(Stdio::inherit()).stderr(Stdio::inherit());
-            let mut child =
-                command.spawn().map_err(|error| SshError::local(Error::new(what).because(&error)))?;
-            let ending = async { child.wait().await.map_err(|error| error.to_string()) };
-            return Ok(self.or_interrupt(ending, name, interrupt).await);
-        }
-        let child = self.session_for(what, arguments, openssh::Stdio::inherit).await?;
-        let ending = async {
-            match child.wait().await {
-                // The crate's word for exit code 127.
-                Err(openssh::Error::Remote(_)) => {
-                    Ok(std::os::unix::process::ExitStatusExt::from_raw(127 << 8))
-                }
-                Err(error) => Err(error.to_string()),
-                Ok(status) => Ok(status),
-            }
-        };
+        // A child of ours even without the agent: it ends once all output has been written, while the
+        // multiplexing crate takes the exit code for the end, which comes before the last of the output.
+        let mut command = self.own_ssh("python3", arguments, forward_agent);
+        command.stdin(Stdio::inherit()).stdout(Stdio::inherit()).stderr(Stdio::inherit());
+        let mut child = command.spawn().map_err(|error| SshError::local(Error::new(what).because(&error)))?;
+        let ending = async { child.wait().await.map_err(|error| error.to_string()) };
         Ok(self.or_interrupt(ending, name, interrupt).await)
     }
 
