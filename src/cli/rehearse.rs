@@ -35,6 +35,9 @@ pub(super) enum Command {
         /// Real seconds without a request after which the world ends
         #[arg(long, value_name = "SECONDS", default_value_t = 600)]
         idle: u64,
+        /// Have instances served by the system's OpenSSH server instead of the sandbox's own
+        #[arg(long, value_name = "PATH")]
+        sshd: Option<PathBuf>,
     },
     /// Show what bills in the world
     Bill,
@@ -50,6 +53,12 @@ pub(super) enum Command {
     Set {
         /// What to change
         changes: String,
+    },
+    /// Make connections to servers go wrong; JSON as the documentation says, `{}` to end it
+    #[command(hide = true)]
+    SshFaults {
+        /// What is to go wrong
+        faults: String,
     },
     /// Empty the world
     Reset,
@@ -70,9 +79,9 @@ pub(super) enum Command {
 
 pub(super) async fn run(global: &Global, command: Command) -> Result<ExitCode> {
     match command {
-        Command::Serve { dir, clock_speed, start, idle } => {
-            let options =
-                Options { clock_speed, start, idle: Duration::from_secs(idle), ..Options::default() };
+        Command::Serve { dir, clock_speed, start, idle, sshd } => {
+            let idle = Duration::from_secs(idle);
+            let options = Options { clock_speed, start, idle, sshd, ..Options::default() };
             let dir = dir.map_or_else(|| directory(global), Ok)?;
             sandbox::serve(&dir, options, announce).await.map(|()| ExitCode::Ok)
         }
@@ -85,6 +94,11 @@ pub(super) async fn run(global: &Global, command: Command) -> Result<ExitCode> {
             let changes = serde_json::from_str(&changes)
                 .map_err(|error| Error::of(ExitCode::Usage, "the changes are not JSON").because(&error))?;
             admin(global).await?.set(&changes).await.map(|()| ExitCode::Ok)
+        }
+        Command::SshFaults { faults } => {
+            let faults = serde_json::from_str(&faults)
+                .map_err(|error| Error::of(ExitCode::Usage, "the faults cannot be read").because(&error))?;
+            admin(global).await?.ssh_faults(&faults).await.map(|()| ExitCode::Ok)
         }
         Command::Reset => admin(global).await?.reset().await.map(|()| ExitCode::Ok),
     }

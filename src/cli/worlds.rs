@@ -13,6 +13,7 @@ use crate::error::{Error, ExitCode, Result};
 use crate::facts::{Instance, Status};
 use crate::provider::http::Clock;
 use crate::provider::repo::GitEnvironment;
+use crate::provider::server::Limits;
 use crate::provider::store::RecordRead;
 use crate::provider::{Laptop, Providers, Settings, Ssh};
 use crate::record::{Record, Rented};
@@ -112,6 +113,7 @@ fn real(loaded: &Loaded) -> Result<Settings> {
             known_hosts: None,
             key: beside(loaded),
             home: home.clone(),
+            limits: Limits::real(),
         },
         laptop: laptop(&environment),
         state: below("XDG_STATE_HOME", ".local/state").join("dacapo"),
@@ -165,12 +167,13 @@ pub fn sandboxed(ready: &Ready) -> Result<Settings> {
             isolated: true,
         },
         ssh: Ssh {
-            user: "root".to_owned(),
+            user: ready.user.clone(),
             agent: Some(ready.agent.clone()),
             proxy: Some(ready.proxy.clone()),
             known_hosts: Some(ready.known_hosts.clone()),
             key: Some(home.join(".ssh/id_ed25519.pub")),
             home: home.clone(),
+            limits: Limits::rehearsed(),
         },
         laptop: Laptop { owner: "you@sandbox".to_owned(), id: sha256_hex(shown.as_bytes())[..16].to_owned() },
         state: home.join(".local/state/dacapo"),

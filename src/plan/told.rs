@@ -80,6 +80,16 @@ pub enum Blocked {
     },
 }
 
+impl Blocked {
+    /// Returns it without the words of a failed connection.
+    pub(super) fn wordless(&self) -> Self {
+        match self {
+            Self::Unreachable { .. } => Self::Unreachable { why: String::new() },
+            other => other.clone(),
+        }
+    }
+}
+
 /// Something to know.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "note", rename_all = "snake_case")]
@@ -124,6 +134,20 @@ pub struct GuardState {
     pub discarded: Vec<Finding>,
     /// What speaks for it.
     pub evidence: Vec<Shown>,
+}
+
+impl GuardState {
+    /// Returns it without the words of failed connections.
+    pub(super) fn wordless(&self) -> Self {
+        let wordless = |finding: &Finding| match finding {
+            Finding::Unreachable { .. } => Finding::Unreachable { why: String::new() },
+            Finding::RemoteUnreachable { .. } => Finding::RemoteUnreachable { why: String::new() },
+            other => other.clone(),
+        };
+        let Self { guard, findings, discarded, evidence } = self;
+        let [findings, discarded] = [findings, discarded].map(|all| all.iter().map(wordless).collect());
+        Self { guard: *guard, findings, discarded, evidence: evidence.clone() }
+    }
 }
 
 /// Something that was shown to be safe.

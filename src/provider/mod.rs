@@ -21,7 +21,7 @@ use cloud::CloudClient;
 use http::Clock;
 use memory::Memory;
 use repo::{GitEnvironment, Remote};
-use server::{Connection, Login, SshError, Trouble};
+use server::{Connection, Limits, Login, SshError, Trouble};
 use store::StoreClient;
 
 /// Where the worlds are and who asks: everything that differs between the real services and the sandbox.
@@ -56,6 +56,8 @@ pub struct Ssh {
     pub key: Option<PathBuf>,
     /// The home directory that `~` in the spec stands for.
     pub home: PathBuf,
+    /// How long servers may be silent.
+    pub limits: Limits,
 }
 
 /// Who asks.
@@ -160,6 +162,7 @@ impl Providers {
             agent: self.settings.ssh.agent.clone(),
             proxy: self.settings.ssh.proxy.clone(),
             directory: self.settings.state.join("ssh"),
+            limits: self.settings.ssh.limits,
         };
         Connection::open(login, forward_agent).await
     }

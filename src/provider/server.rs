@@ -7,22 +7,21 @@ mod exchange;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod login;
+mod master;
 mod run;
 mod trouble;
 mod wire;
 
-use std::path::PathBuf;
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use openssh::Session;
 use secrecy::SecretString;
 use serde::de::DeserializeOwned;
-use tempfile::TempDir;
 use tokio::process::Command;
 use tokio::time::timeout;
 
-pub use login::Login;
+pub use login::{Limits, Login};
 pub use trouble::{Kind, Result, SshError, Trouble};
 pub use wire::{
     Brought, CloneRequest, FastForwardRequest, Hello, PackRequest, Packed, ProbeRequest, PullRequest, Pulled,
@@ -32,7 +31,7 @@ use crate::digest::ContentHash;
 use crate::error::Error;
 use crate::facts::Probe;
 use exchange::{Exchange, Started};
-use login::Entered;
+use login::{AgentKeys, Entered, agent_keys};
 use wire::Ask;
 
 /// The most that small questions may take.
@@ -48,21 +47,25 @@ const START: Duration = Duration::from_secs(30);
 /// How long saying goodbye may take.
 const CLOSE: Duration = Duration::from_secs(5);
 
+/// What to do about a server that takes no agent along.
+const NOT_FORWARDED: &str = "allow it in the server's `/etc/ssh/sshd_config` (`AllowAgentForwarding yes`) and \
+     restart its sshd, then run the command again";
+/// How long a session may be refused because the one before it is still ending.
+const CROWDED: Duration = Duration::from_secs(3);
+/// How long to wait between two attempts.
+const AGAIN: Duration = Duration::from_millis(100);
+
 /// A login on the server; ends when dropped.
 pub struct Connection {
-    // Declared first and so dropped first: the socket is used once more to end the connection.
     session: Option<Session>,
-    // Removes the socket's folder.
-    _control: TempDir,
     host_key: String,
-    address: String,
-    agent: Option<PathBuf>,
+    login: Login,
     forwards_agent: bool,
 }
 
 impl std::fmt::Debug for Connection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Connection({})", self.address)
+        write!(f, "Connection({})", self.login.ip)
     }
 }
 
@@ -72,15 +75,8 @@ impl Connection {
     /// `forward_agent` is for short-lived connections only: once one command has asked for the agent,
     /// the server offers it to all later ones.
     pub async fn open(login: Login, forward_agent: bool) -> Result<Self> {
-        let Entered { session, host_key, control } = login.enter(forward_agent).await?;
-        Ok(Self {
-            session: Some(session),
-            _control: control,
-            host_key,
-            address: login.ip,
-            agent: login.agent,
-            forwards_agent: forward_agent,
-        })
+        let Entered { session, host_key } = login.enter(forward_agent).await?;
+        Ok(Self { session: Some(session), host_key, login, forwards_agent: forward_agent })
     }
 
     /// Returns the host key, `ssh-ed25519 AAAA…`, that must be pinned from now on.
@@ -104,14 +100,14 @@ impl Connection {
     pub async fn clone(&mut self, ask: &CloneRequest) -> Result<Brought> {
         let what = format!("cannot clone the repo to `{}` on the server", ask.path);
         check_words(&what, &[&ask.url, &ask.branch], ask.commit.as_deref())?;
-        self.ask(&what, BRING, &Ask::Clone(ask)).await
+        self.ask_with_agent(&what, &Ask::Clone(ask)).await
     }
 
     /// Brings a clean checkout forward on its branch; refuses whatever would need more than that.
     pub async fn fast_forward(&mut self, ask: &FastForwardRequest) -> Result<Brought> {
         let what = format!("cannot bring `{}` on the server forward", ask.path);
         check_words(&what, &[&ask.branch], Some(&ask.to))?;
-        self.ask(&what, BRING, &Ask::FastForward(ask)).await
+        self.ask_with_agent(&what, &Ask::FastForward(ask)).await
     }
 
     /// Brings stored bytes to their place, verified before they get there.
@@ -167,6 +163,18 @@ impl Connection {
         Exchange { what, limit }.carry_out(started, ask, &mut |_, _| {}).await
     }
 
+    /// Asks for what needs the agent; where it doesn't arrive, tells whose fault that is.
+    async fn ask_with_agent<T: DeserializeOwned>(&self, what: &str, ask: &Ask<'_>) -> Result<T> {
+        let mut answer = self.ask(what, BRING, ask).await;
+        if let Err(SshError { trouble: Trouble::Said(Kind::AgentAbsent), error }) = &mut answer
+            && let AgentKeys::Listed(_) = agent_keys(self.login.agent.as_deref()).await
+        {
+            error.why.push("the agent here holds keys, but the server doesn't take it along".into());
+            error.hint = Some(NOT_FORWARDED.into());
+        }
+        answer
+    }
+
     async fn transfer<T: DeserializeOwned>(
         &self,
         what: &str,
@@ -182,32 +190,50 @@ impl Connection {
     async fn start(&self, what: &str) -> Result<Started<'_>> {
         let arguments = exchange::python_arguments();
         if self.forwards_agent {
-            let mut command = self.ssh_with_agent("python3", &arguments);
+            let mut command = self.own_ssh("python3", &arguments, true);
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
             let child = command.spawn().map_err(|error| SshError::local(Error::new(what).because(&error)))?;
             return Ok(Started::own(child));
         }
-        let mut command = self.session().command("python3");
-        command
-            .args(&arguments)
-            .stdin(openssh::Stdio::piped())
-            .stdout(openssh::Stdio::piped())
-            .stderr(openssh::Stdio::piped());
-        let child = match timeout(START, command.spawn()).await {
-            Ok(child) => child.map_err(|error| self.not_started(what, &error))?,
-            Err(_) => return Err(self.unreachable(what, format!("no session after {} s", START.as_secs()))),
-        };
+        let child = self.session_for(what, &arguments).await?;
         Ok(Started::remote(child))
     }
 
-    /// Returns our own `ssh` on the connection's socket, asking for the agent.
+    /// Runs `python3` in a session of its own, its three streams pipes.
+    ///
+    /// Waits a little for one that is still ending, in case the server allows no second one.
+    async fn session_for(&self, what: &str, arguments: &[String]) -> Result<openssh::Child<&Session>> {
+        let since = Instant::now();
+        loop {
+            let mut command = self.session().command("python3");
+            command.args(arguments);
+            command.stdin(openssh::Stdio::piped());
+            command.stdout(openssh::Stdio::piped()).stderr(openssh::Stdio::piped());
+            let error = match timeout(START, command.spawn()).await {
+                Ok(Ok(child)) => return Ok(child),
+                Ok(Err(error)) => error,
+                Err(_) => {
+                    return Err(self.unreachable(what, format!("no session after {} s", START.as_secs())));
+                }
+            };
+            if !is_crowded(&error) {
+                return Err(self.not_started(what, &error));
+            }
+            if since.elapsed() > CROWDED {
+                return Err(self.crowded(what, &error));
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
+    }
+
+    /// Returns our own `ssh` on the connection's socket, asking for the agent where that is wanted.
     ///
     /// With a dead connection it fails at once (`ProxyCommand=false`) instead of dialling anywhere, and it
     /// reads no configuration. Its own process group keeps Ctrl-C from ending it before us.
-    fn ssh_with_agent(&self, program: &str, arguments: &[String]) -> Command {
+    fn own_ssh(&self, program: &str, arguments: &[String], with_agent: bool) -> Command {
         let mut command = Command::new("ssh");
         command
-            .args(["-F", "none", "-A", "-S"])
+            .args(["-F", "none", if with_agent { "-A" } else { "-a" }, "-S"])
             .arg(self.session().control_socket())
             .args(["-o", "BatchMode=yes", "-o", "ProxyCommand=false", "-T", "-p", "9", "none", "--"])
             .arg(
@@ -221,7 +247,7 @@ impl Connection {
             .kill_on_drop(true)
             .env_clear()
             .envs(["PATH", "HOME"].into_iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
-        if let Some(agent) = &self.agent {
+        if let Some(agent) = &self.login.agent {
             command.env("SSH_AUTH_SOCK", agent);
         }
         command
@@ -231,6 +257,14 @@ impl Connection {
         self.session.as_ref().expect("only `close` takes the session, and it takes the connection with it")
     }
 
+    fn crowded(&self, what: &str, error: &openssh::Error) -> SshError {
+        let error = Error::new(what)
+            .why(format!("the server at `{}` allows no further session on this connection", self.login.ip))
+            .because(error)
+            .hint("raise `MaxSessions` in the server's `/etc/ssh/sshd_config` and restart its sshd");
+        SshError::new(Trouble::Unreachable, error)
+    }
+
     fn not_started(&self, what: &str, error: &openssh::Error) -> SshError {
         let words = Error::new(what).because(error).to_string();
         self.unreachable(what, words.trim_start_matches(what).trim_start_matches(": ").to_owned())
@@ -238,11 +272,23 @@ impl Connection {
 
     fn unreachable(&self, what: &str, why: String) -> SshError {
         let error = Error::new(what)
-            .why(format!("the connection to the server at `{}` is gone", self.address))
+            .why(format!("the connection to the server at `{}` is gone", self.login.ip))
             .why(why)
             .hint("run the command again");
         SshError::new(Trouble::Unreachable, error)
     }
+}
+
+/// Returns whether the server refused a session for having as many as it allows (`MaxSessions`).
+fn is_crowded(error: &openssh::Error) -> bool {
+    let mut cause: Option<&dyn std::error::Error> = Some(error);
+    while let Some(error) = cause {
+        if error.to_string().contains("Session open refused by peer") {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// Refuses words that git would read as options, and commits that are none.

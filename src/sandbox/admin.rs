@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::Ready;
 use super::journal::Request;
+use super::server::SshFaults;
 use crate::error::{Error, Result};
 
 /// Looks inside a running sandbox and changes it behind the services' backs.
@@ -78,6 +79,11 @@ impl Admin {
     /// "revoke_tokens"}, "dropbox": {"allocated", "move_lag"}}`, each part optional.
     pub async fn set(&self, changes: &Value) -> Result<()> {
         self.post("set", changes).await.map(drop)
+    }
+
+    /// Makes connections to instances go wrong as `faults` says, or go well again with the default.
+    pub async fn ssh_faults(&self, faults: &SshFaults) -> Result<()> {
+        self.post("ssh_faults", &json!(faults)).await.map(drop)
     }
 
     async fn get<T: DeserializeOwned>(&self, route: &str) -> Result<T> {

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::process::Host;
+use super::server::SshFaults;
 use super::wire::{Call, Reply};
 use super::{cloud, store};
 use crate::error::{Error, Result};
@@ -73,6 +74,10 @@ fn route(host: &Host, call: &Call) -> Result<Option<Value>> {
                 Value::Null
             })?
         }
+        ("POST", "/ssh_faults") => {
+            (host.ssh.faults)(read(call)?);
+            Value::Null
+        }
         ("POST", "/seed") => {
             let seed: Seed = read(call)?;
             (host.ssh.seed)(&seed.url, &seed.source)?;
@@ -91,13 +96,14 @@ fn seed_store(host: &Host, seed: &SeedStore) -> Result<Value> {
     placed.map_err(|why| Error::new(format!("cannot put `{}` into the Dropbox", seed.path)).why(why))
 }
 
-/// Empties the world: no machine, no disk, no file, no repository, no request. Secrets and time stay.
+/// Empties the world: no machine, no disk, no file, no repository, no request, no fault. Secrets and time stay.
 fn reset(host: &Host) -> Result<Value> {
     host.with_world(|world, _| {
         world.cloud = world.cloud.emptied();
         world.store.empty()
     })??;
     (host.ssh.reset)()?;
+    (host.ssh.faults)(SshFaults::default());
     host.journal.clear()?;
     Ok(Value::Null)
 }

@@ -90,6 +90,9 @@ fn arguments(options: &Options) -> Vec<String> {
     if options.idle != usual.idle {
         flags.push(format!("--idle={}", options.idle.as_secs()));
     }
+    if let Some(sshd) = &options.sshd {
+        flags.push(format!("--sshd={}", sshd.display()));
+    }
     flags
 }
 

@@ -4,19 +4,22 @@
 //! ([`pipe`]) says a key and where it wants to go, and from then on carries bytes. Whatever the host is
 //! called, nothing is resolved and nothing is dialled but this listener on loopback.
 
+mod link;
 mod pipe;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::task::AbortHandle;
 
+use super::clock::Clock;
 use super::repo::GitHost;
-use super::server::{Servers, files};
+use super::server::{Plan, Servers, SshFaults, files};
 use crate::error::{Error, Result};
 pub use pipe::pipe;
 
@@ -43,12 +46,17 @@ pub struct Router {
     pub servers: Servers,
     /// The git host, by every name a repository was seeded for.
     pub git: GitHost,
+    /// What is to go wrong on the way to instances.
+    pub faults: Plan,
+    /// The sandbox's time, by which it goes wrong.
+    pub clock: Clock,
 }
 
 /// Where a connection goes.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 enum Route {
-    Instance(Ipv4Addr),
+    /// To an instance, meeting these faults.
+    Instance(Ipv4Addr, Arc<SshFaults>),
     Git(String),
 }
 
@@ -58,13 +66,13 @@ impl Router {
         if self.git.knows(host) {
             return Ok(Route::Git(host.to_owned()));
         }
+        let refused = || Err(format!("ssh: connect to host {host} port {port}: Connection refused"));
         match host.parse() {
             Ok(IpAddr::V4(address)) if port == 22 && self.servers.listens(address) => {
-                Ok(Route::Instance(address))
+                let faults = self.faults.meet();
+                if faults.refuse { refused() } else { Ok(Route::Instance(address, faults)) }
             }
-            Ok(IpAddr::V4(address)) if is_instance(address) => {
-                Err(format!("ssh: connect to host {host} port {port}: Connection refused"))
-            }
+            Ok(IpAddr::V4(address)) if is_instance(address) => refused(),
             Ok(_) => Err(format!("ssh: connect to host {host} port {port}: Network is unreachable")),
             Err(_) => Err(format!("ssh: Could not resolve hostname {host}: the sandbox has no such host")),
         }
@@ -72,9 +80,24 @@ impl Router {
 
     async fn follow(&self, route: Route, stream: TcpStream) -> Result<()> {
         match route {
-            Route::Instance(address) => self.servers.serve(stream, address).await,
+            Route::Instance(address, faults) => self.follow_to_instance(address, &faults, stream).await,
             Route::Git(host) => self.git.serve(stream, &host).await,
         }
+    }
+
+    async fn follow_to_instance(
+        &self,
+        address: Ipv4Addr,
+        faults: &SshFaults,
+        stream: TcpStream,
+    ) -> Result<()> {
+        let (near, far) = UnixStream::pair()
+            .map_err(|error| Error::new("cannot lay a line to an instance").because(&error))?;
+        let (served, ()) = tokio::join!(
+            self.servers.serve(far, address, faults),
+            link::carry(stream, near, faults, self.faults.watch(), &self.clock)
+        );
+        served
     }
 }
 

@@ -15,6 +15,7 @@ use super::server::{files, key};
 use crate::error::{Error, Result};
 use agent::Agent;
 use config::Side;
+pub use config::quoted_for_shell;
 pub use runtime::runtime_directory;
 
 /// The laptop; its agent ends when this is dropped, or when the process is killed.

@@ -29,6 +29,7 @@ pub use admin::Admin;
 pub use attach::{attach, living};
 pub use journal::{Journal, Request};
 pub use options::{Options, Ready};
+pub use server::SshFaults;
 pub use ssh_side::SshSide;
 
 use crate::error::Result;

@@ -17,11 +17,13 @@ pub struct Options {
     pub idle: Duration,
     /// The program whose `sandbox gateway` leads ssh into the world; the running one by default.
     pub exe: Option<PathBuf>,
+    /// The OpenSSH server that serves instances, by its absolute path; the sandbox's own by default.
+    pub sshd: Option<PathBuf>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { clock_speed: 60.0, start: None, idle: Duration::from_secs(600), exe: None }
+        Self { clock_speed: 60.0, start: None, idle: Duration::from_secs(600), exe: None, sshd: None }
     }
 }
 
@@ -46,6 +48,8 @@ pub struct Ready {
     pub dropbox_refresh_token: String,
     /// The Dropbox app's key.
     pub dropbox_app_key: String,
+    /// The login name on instances.
+    pub user: String,
     /// The generated ssh_config.
     pub ssh: PathBuf,
     /// The ProxyCommand that leads into the world, for configurations of one's own.

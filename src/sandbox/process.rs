@@ -216,6 +216,7 @@ impl Host {
             dropbox_token: world.store.tokens.lasting.clone(),
             dropbox_refresh_token: world.store.tokens.refresh_token.clone(),
             dropbox_app_key: world.store.tokens.app_key.clone(),
+            user: places.user,
             ssh: places.ssh,
             proxy: places.proxy,
             git: places.git,
@@ -279,7 +280,8 @@ fn needs(
         cloud.advance(now.now());
         cloud.access(ip)
     });
-    Ok(SshNeeds { dir: dir.to_owned(), exe, lookup, journal: journal.clone(), clock: clock.clone() })
+    let sshd = options.sshd.clone();
+    Ok(SshNeeds { dir: dir.to_owned(), exe, lookup, journal: journal.clone(), clock: clock.clone(), sshd })
 }
 
 /// Returns what the journal keeps of a request.

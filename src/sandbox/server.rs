@@ -5,21 +5,25 @@
 
 pub mod connection;
 mod descendants;
+mod faults;
 pub mod files;
 mod forward;
 mod instance;
 pub mod key;
 pub mod process;
+mod sshd;
 
 use std::net::{Ipv4Addr, Shutdown};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::net::TcpStream;
+use tokio::net::UnixStream;
 
 use crate::error::{Error, Result};
+pub use faults::{Moment, Plan, SshFaults};
 use instance::Instance;
 pub use process::{Journal, SshRequest};
+pub use sshd::Sshd;
 
 /// What an instance's address leads to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,7 +32,7 @@ pub struct Access {
     pub instance: String,
     /// The id of its OS volume; host key and home belong to it, so a new disk is a new host key.
     pub disk: String,
-    /// The only login name, `root` on the images of the real cloud.
+    /// The only login name: `root` on the images of the real cloud, with a real sshd the one it may serve.
     pub user: String,
     /// The public keys that may log in, as lines of an `authorized_keys` file.
     pub keys: Vec<String>,
@@ -50,6 +54,8 @@ pub struct Surroundings {
     pub search_path: String,
     /// Where received requests go.
     pub journal: Journal,
+    /// The real OpenSSH server that serves instances; none where the sandbox's own does.
+    pub sshd: Option<Sshd>,
 }
 
 /// The SSH servers of all instances; clones are the same servers.
@@ -75,7 +81,7 @@ struct Open {
 struct OpenConnection {
     number: u64,
     instance: String,
-    socket: std::net::TcpStream,
+    socket: std::os::unix::net::UnixStream,
 }
 
 impl Servers {
@@ -90,17 +96,28 @@ impl Servers {
     }
 
     /// Serves one connection to an instance until it ends; closes it at once where nobody listens.
-    pub async fn serve(&self, stream: TcpStream, address: Ipv4Addr) -> Result<()> {
+    pub async fn serve(&self, stream: UnixStream, address: Ipv4Addr, faults: &SshFaults) -> Result<()> {
         let Some(access) = (self.inner.lookup)(address) else { return Ok(()) };
-        let disk = Disk::open(&self.inner.surroundings.directory, &access)?;
-        let host_key = disk.host_key()?;
+        let Surroundings { directory, journal, sshd, .. } = &self.inner.surroundings;
+        let disk = Disk::open(directory, &access)?;
+        let host_key =
+            if faults.other_host_key { impostor_key_file(directory) } else { disk.host_key_file() };
         let (stream, number) = self.inner.register(stream, &access.instance)?;
-        let journal = self.inner.surroundings.journal.clone();
-        let instance = Instance::new(self.inner.clone(), address, access, disk.home(), number);
+        let instance =
+            Instance::new(self.inner.clone(), address, access, disk.home(), number, faults.clone());
         journal(instance.connected());
-        connection::serve(stream, host_key, Arc::new(instance), journal).await;
+        let served = match sshd {
+            Some(sshd) => sshd.serve(stream, &host_key, &instance, journal).await,
+            None => match key::load_or_make(&host_key, "sandbox") {
+                Ok(key) => {
+                    connection::serve(stream, key, Arc::new(instance), journal.clone()).await;
+                    Ok(())
+                }
+                Err(error) => Err(error),
+            },
+        };
         self.inner.lock().connections.retain(|open| open.number != number);
-        Ok(())
+        served
     }
 
     /// Makes a disk's home and host key if they are not there yet, and returns the public host key.
@@ -146,11 +163,11 @@ impl Inner {
     }
 
     /// Keeps a second handle on the socket, with which the connection can be cut from outside.
-    fn register(&self, stream: TcpStream, instance: &str) -> Result<(TcpStream, u64)> {
+    fn register(&self, stream: UnixStream, instance: &str) -> Result<(UnixStream, u64)> {
         let take = || {
             let socket = stream.into_std()?;
             let ours = socket.try_clone()?;
-            Ok((TcpStream::from_std(socket)?, ours))
+            Ok((UnixStream::from_std(socket)?, ours))
         };
         let (stream, socket) =
             take().map_err(|error: std::io::Error| Error::new("cannot take a connection").because(&error))?;
@@ -204,6 +221,11 @@ impl Disk {
     fn host_key(&self) -> Result<russh::keys::PrivateKey> {
         key::load_or_make(&self.host_key_file(), "sandbox")
     }
+}
+
+/// Returns where the key lies that an impostor shows; it is made when first asked for.
+fn impostor_key_file(sandbox: &Path) -> PathBuf {
+    sandbox.join("impostor_host_key")
 }
 
 fn disk_directory(sandbox: &Path, disk: &str) -> Result<PathBuf> {

@@ -10,11 +10,11 @@ use super::gateway::{self, Router};
 use super::journal::{Journal, Request};
 use super::laptop::{Laptop, runtime_directory};
 use super::repo::{self, GitHost, Source};
-use super::server::{self, Servers, SshRequest};
+use super::server::{self, Plan, Servers, SshRequest, Sshd};
 use super::ssh_side::{Places, SshNeeds, SshSide};
 use crate::error::{Error, Result};
 
-/// The only login name, as on the real cloud's images.
+/// The only login name, as on the real cloud's images; a real sshd may only serve another.
 const USER: &str = "root";
 
 /// What the admin route `seed` takes beside the URL.
@@ -34,13 +34,19 @@ pub async fn start(needs: SshNeeds) -> Result<SshSide> {
     let laptop = Laptop::prepare(&needs.dir, &needs.exe, &runtime).await?;
     let path = std::env::var_os("PATH").unwrap_or_default();
     let journal = noting(&needs);
+    let sshd = match &needs.sshd {
+        Some(program) => Some(Sshd::find(program, &needs.dir, &runtime).await?),
+        None => None,
+    };
+    let user = sshd.as_ref().map_or(USER, Sshd::user).to_owned();
     let surroundings = server::Surroundings {
         directory: needs.dir.clone(),
         runtime,
+        sshd,
         search_path: path.to_string_lossy().into_owned(),
         journal: journal.clone(),
     };
-    let servers = Servers::new(surroundings, lookup(&needs));
+    let servers = Servers::new(surroundings, lookup(&needs, user.clone()));
     let git = GitHost::new(repo::Surroundings {
         directory: needs.dir.clone(),
         search_path: path,
@@ -48,8 +54,16 @@ pub async fn start(needs: SshNeeds) -> Result<SshSide> {
         known_hosts: laptop.known_hosts.clone(),
         journal,
     })?;
-    let gateway = gateway::listen(&needs.dir, Router { servers: servers.clone(), git: git.clone() }).await?;
+    let faults = Plan::default();
+    let router = Router {
+        servers: servers.clone(),
+        git: git.clone(),
+        faults: faults.clone(),
+        clock: needs.clock.clone(),
+    };
+    let gateway = gateway::listen(&needs.dir, router).await?;
     let places = Places {
+        user,
         ssh: laptop.ssh_config.clone(),
         proxy: laptop.proxy_command.clone(),
         git: "every git host that a spec names, over ssh, for the laptop's key alone".to_owned(),
@@ -58,7 +72,7 @@ pub async fn start(needs: SshNeeds) -> Result<SshSide> {
         known_hosts: laptop.known_hosts.clone(),
         gateway: format!("127.0.0.1:{}", gateway.port()),
     };
-    Ok(side(places, servers, git, needs, Alive { _laptop: laptop, _gateway: gateway }))
+    Ok(side(places, servers, git, faults, needs, Alive { _laptop: laptop, _gateway: gateway }))
 }
 
 /// What must live as long as the world: the agent ends with the laptop, the listener with the gateway.
@@ -67,7 +81,14 @@ struct Alive {
     _gateway: gateway::Gateway,
 }
 
-fn side(places: Places, servers: Servers, git: GitHost, needs: SshNeeds, alive: Alive) -> SshSide {
+fn side(
+    places: Places,
+    servers: Servers,
+    git: GitHost,
+    faults: Plan,
+    needs: SshNeeds,
+    alive: Alive,
+) -> SshSide {
     let runtime = Handle::current();
     let (cutting, destroying, copying) = (servers.clone(), servers.clone(), servers.clone());
     let (seeding, forgetting) = (git, needs.dir.join("git"));
@@ -89,6 +110,7 @@ fn side(places: Places, servers: Servers, git: GitHost, needs: SshNeeds, alive: 
             let source = seed.checkout.as_deref().map_or(Source::Lesson3, Source::Checkout);
             runtime.block_on(seeding.seed(url, &seed.branch, source))
         }),
+        faults: Box::new(move |plan| faults.set(plan)),
         reset: Box::new(move || remove_repositories(&forgetting)),
     }
 }
@@ -105,12 +127,12 @@ fn remove_repositories(folder: &std::path::Path) -> Result<()> {
     Ok(())
 }
 
-fn lookup(needs: &SshNeeds) -> server::Lookup {
+fn lookup(needs: &SshNeeds, user: String) -> server::Lookup {
     let find = needs.lookup.clone();
     Arc::new(move |address: Ipv4Addr| {
         let access = find(&address.to_string())?;
         let (instance, disk, keys) = (access.instance, access.disk, access.keys);
-        Some(server::Access { instance, disk, user: USER.to_owned(), keys })
+        Some(server::Access { instance, disk, user: user.clone(), keys })
     })
 }
 

@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::clock::Clock;
 use super::cloud::Access;
 use super::journal::Journal;
+use super::server::SshFaults;
 use crate::error::Result;
 
 /// What the SSH half needs to start.
@@ -22,6 +23,8 @@ pub struct SshNeeds {
     pub journal: Journal,
     /// The sandbox's time, for those notes.
     pub clock: Clock,
+    /// The OpenSSH server that serves instances, by its absolute path; the sandbox's own when missing.
+    pub sshd: Option<PathBuf>,
 }
 
 /// Finds the running machine that has an address.
@@ -47,6 +50,8 @@ pub struct SshSide {
     pub connections: Box<dyn Fn() -> usize + Send + Sync>,
     /// Puts a repository where a git URL says; the value says what it is made from.
     pub seed: Seed,
+    /// Makes connections to instances go wrong from now on, or go well again.
+    pub faults: Box<dyn Fn(SshFaults) + Send + Sync>,
     /// Forgets all repositories.
     pub reset: Box<dyn Fn() -> Result<()> + Send + Sync>,
 }
@@ -54,6 +59,8 @@ pub struct SshSide {
 /// Files and addresses of the SSH half.
 #[derive(Clone, Default)]
 pub struct Places {
+    /// The login name on instances.
+    pub user: String,
     /// The laptop side's ssh_config.
     pub ssh: PathBuf,
     /// The ProxyCommand that leads into the world.

@@ -123,6 +123,8 @@ fn a_lost_connection_says_so_with_255() {
     assert_eq!(masters.len(), 1, "one connection: {masters:?}");
     signal(masters[0].0, "KILL");
     run.end().exits(255).says("connection to the server was lost").says("dacapo status");
+    // What was started there goes on, and ends with the server.
+    project.dacapo(&["down", "--yes", "--discard", "processes"]).exits(0);
 }
 
 #[test]
@@ -184,14 +186,14 @@ opener.open(urllib.request.Request(url + '/2/files/upload', body.encode(), heade
 }
 
 /// A `dacapo` that runs, and what it has said so far.
-struct Started {
+pub struct Started {
     child: Child,
     lines: Receiver<(bool, String)>,
     ran: Ran,
 }
 
 impl Started {
-    fn new(project: &Project, arguments: &[&str]) -> Self {
+    pub fn new(project: &Project, arguments: &[&str]) -> Self {
         let mut command = project.command(&[&["--sandbox"], arguments].concat());
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (stdout, stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
@@ -213,7 +215,7 @@ impl Started {
 
     /// Waits for a line that contains a text.
     #[track_caller]
-    fn wait_for(&mut self, text: &str) {
+    pub fn wait_for(&mut self, text: &str) {
         let deadline = Instant::now() + PATIENCE;
         while let Ok((is_stdout, line)) = self.lines.recv_timeout(deadline - Instant::now()) {
             let found = line.contains(text);
@@ -225,13 +227,13 @@ impl Started {
         panic!("`{text}` was not said in {:?}", self.ran);
     }
 
-    fn signal(&self, name: &str) {
+    pub fn signal(&self, name: &str) {
         signal(self.child.id(), name);
     }
 
     /// Waits for the end; one that doesn't come fails the test.
     #[track_caller]
-    fn end(mut self) -> Ran {
+    pub fn end(mut self) -> Ran {
         until("it ended", || self.child.try_wait().unwrap().is_some());
         while let Ok((is_stdout, line)) = self.lines.recv_timeout(PATIENCE) {
             self.keep(is_stdout, &line);
@@ -258,7 +260,7 @@ impl Drop for Started {
 
 /// Polls until something holds.
 #[track_caller]
-fn until(what: &str, mut holds: impl FnMut() -> bool) {
+pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !holds() {
         assert!(Instant::now() < deadline, "never: {what}");
@@ -293,7 +295,7 @@ fn sleepers(project: &Project) -> Vec<String> {
 }
 
 /// This project's processes whose command line, words parted by blanks, is like this.
-fn processes(project: &Project, like: impl Fn(&str) -> bool) -> Vec<(u32, String)> {
+pub fn processes(project: &Project, like: impl Fn(&str) -> bool) -> Vec<(u32, String)> {
     let mine = project.path().to_string_lossy().into_owned();
     let entries = std::fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path());
     let read = |process: PathBuf| {

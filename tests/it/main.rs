@@ -12,5 +12,11 @@ mod interrupt;
 mod killed;
 mod readme;
 mod recovery;
+mod ssh_faults;
 mod story;
 mod support;
+
+/// Here the sandbox's own SSH server serves the instances; `tests/real-server` has the system's.
+fn sshd() -> Option<String> {
+    None
+}

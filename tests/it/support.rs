@@ -83,6 +83,7 @@ impl Project {
         let mut child = self
             .command(&["sandbox", "serve", "--clock-speed", &self.speed.to_string(), "--dir"])
             .arg(self.sandbox())
+            .args(crate::sshd().map(|program| format!("--sshd={program}")))
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
@@ -118,7 +119,7 @@ impl Project {
 
     /// `dacapo` in the project, with nothing of this machine's environment but PATH.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_dacapo"));
+        let mut command = Command::new(program());
         command
             .args(arguments)
             .current_dir(self.path())
@@ -155,6 +156,12 @@ impl Project {
     /// The embedded cloud's ledger.
     pub fn bill(&self) -> Value {
         self.dacapo(&["sandbox", "bill", "--json"]).exits(0).json()
+    }
+
+    /// Makes connections to servers go wrong from now on; `{}` ends it.
+    #[track_caller]
+    pub fn ssh_faults(&self, faults: &Value) {
+        self.dacapo(&["sandbox", "ssh-faults", &faults.to_string()]).exits(0);
     }
 
     /// Deletes a file from the world's Dropbox behind dacapo's back.
@@ -217,6 +224,11 @@ impl Drop for Project {
         }
         self.stop_world();
     }
+}
+
+/// The program under test; `DACAPO_PROGRAM` names one where the tests run apart from where they were built.
+fn program() -> PathBuf {
+    std::env::var_os("DACAPO_PROGRAM").map_or_else(|| env!("CARGO_BIN_EXE_dacapo").into(), PathBuf::from)
 }
 
 /// Reads what a finished process left.

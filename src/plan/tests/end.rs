@@ -270,3 +270,21 @@ fn a_receipt_explains_a_volume_only_once_the_machine_is_gone() {
     assert_eq!(actions(&lost), [""; 0]);
     assert!(matches!(&lost.notes[..], [Note::LeftVolume { .. }]));
 }
+
+#[test]
+fn a_silent_server_needs_no_new_approval_because_its_silence_is_worded_anew() {
+    let silent = |state: State, why: &str, discards: &[Discard]| {
+        changed_with(discards, |spec, world| {
+            spec.state = state;
+            world.server = Server::Unreachable(why.to_owned());
+        })
+    };
+    for state in [State::Running, State::Absent] {
+        for discards in [&[][..], &[Discard::Unreachable]] {
+            let approved = silent(state, "timed out", discards);
+            assert!(silent(state, "connection reset", discards).agrees_with(&approved), "{approved:?}");
+        }
+    }
+    let named = silent(State::Absent, "timed out", &[Discard::Unreachable]);
+    assert!(!silent(State::Absent, "timed out", &[]).agrees_with(&named));
+}

@@ -1,14 +1,15 @@
 """Starts one command of the user's on the server, so that it can be interrupted and its end be known.
 
-Arguments: the folder below the home directory, the run's name, the command. The command gets our input and
-output and a process group of its own, noted in ~/.dacapo/run-NAME. Exit codes are the command's own; 128 + n
-after signal n; 125, 126, 127 where it couldn't be started.
+Arguments: the folder below the home directory, the run's name, `agent` or `alone`, the command. The command
+gets our input and output and a process group of its own, noted in ~/.dacapo/run-NAME; with `agent` it is not
+started where no agent arrived. Exit codes are the command's own; 128 + n after signal n; 125, 126, 127 where it
+couldn't be started.
 """
 import os
 import signal
 import sys
 
-folder, name, command = sys.argv[1], sys.argv[2], sys.argv[3:]
+folder, name, agent, command = sys.argv[1], sys.argv[2], sys.argv[3], sys.argv[4:]
 home = os.path.expanduser("~")
 record = os.path.join(home, ".dacapo", "run-" + name)
 
@@ -30,6 +31,11 @@ def begin(ready):
         os._exit(127 if isinstance(error, FileNotFoundError) else 126)
 
 
+if agent == "agent" and not os.environ.get("SSH_AUTH_SOCK"):
+    words = "dacapo: no ssh agent arrived here, so `%s` was not started; either none runs where you are (`ssh-add -l`" \
+        " tells), or this server takes none along: `AllowAgentForwarding yes` in its /etc/ssh/sshd_config allows it\n"
+    os.write(2, (words % command[0]).encode())
+    os._exit(125)
 os.makedirs(os.path.dirname(record), 0o700, exist_ok=True)
 try:
     os.chdir(os.path.join(home, folder))

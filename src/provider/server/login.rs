@@ -9,31 +9,49 @@ use std::fmt;
 use std::fs;
 use std::io::Write as _;
 use std::net::IpAddr;
-use std::num::NonZeroUsize;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use openssh::{ControlPersist, KnownHosts, Session, SessionBuilder};
+use openssh::Session;
 use tempfile::{NamedTempFile, TempDir};
 use tokio::process::Command;
 use tokio::time::timeout;
 
+use super::master::{self, Failed};
 use super::trouble::{Result, SshError, Trouble};
 use crate::error::{Error, ExitCode};
 use crate::facts::PublicKey;
 
-/// How long a server may take to answer the first word.
-const CONNECT: Duration = Duration::from_secs(15);
-/// How long all of logging in may take.
-const LOGIN: Duration = Duration::from_secs(40);
-/// Lost connections are noticed after three to four of these.
-const ALIVE: Duration = Duration::from_secs(10);
-/// How long ssh stays behind for us once we were killed, in seconds.
-const PERSIST: NonZeroUsize = NonZeroUsize::new(60).expect("60 is not 0");
 /// The longest control directory, in bytes: socket paths end at 108, and ssh adds to them.
 const CONTROL: usize = 61;
+
+/// How long a server may be silent.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// How long it may take from the first word to the agreed keys; whole seconds.
+    pub connect: Duration,
+    /// How long all of logging in may take.
+    pub login: Duration,
+    /// How often a silent server is asked whether it is there, in whole seconds; lost connections are
+    /// noticed after three to four of these.
+    pub alive: Duration,
+}
+
+impl Limits {
+    /// Returns what suits servers across the internet.
+    pub fn real() -> Self {
+        let [connect, login, alive] = [15, 40, 10].map(Duration::from_secs);
+        Self { connect, login, alive }
+    }
+
+    /// Returns what suits servers on this machine, where waiting is for rehearsals only.
+    pub fn rehearsed() -> Self {
+        let [connect, login, alive] = [8, 12, 2].map(Duration::from_secs);
+        Self { connect, login, alive }
+    }
+}
 
 /// Where and as whom to log in, and the files that keep ssh away from the user's own configuration.
 #[derive(Clone)]
@@ -57,6 +75,8 @@ pub struct Login {
     pub proxy: Option<String>,
     /// The folder for known_hosts files and configurations; made with mode 0700 if missing.
     pub directory: PathBuf,
+    /// How long the server may be silent.
+    pub limits: Limits,
 }
 
 impl fmt::Debug for Login {
@@ -65,11 +85,10 @@ impl fmt::Debug for Login {
     }
 }
 
-/// A live session, the key it was made with, and the folder of its socket.
+/// A live session, and the key it was made with.
 pub(super) struct Entered {
     pub session: Session,
     pub host_key: String,
-    pub control: TempDir,
 }
 
 impl Login {
@@ -78,39 +97,15 @@ impl Login {
         self.check(forward_agent).map_err(SshError::local)?;
         let files = self.write_files(forward_agent).map_err(|error| self.cannot_write(&error))?;
         let control = control_directory().map_err(|error| self.cannot_write(&error))?;
-        let session = self.connect(&files, control.path()).await?;
+        let session = match master::launch(self, &files.config, control).await {
+            Ok(session) => session,
+            Err(failed) => return Err(self.refusal(failed).await),
+        };
         let host_key = match &self.host_key {
             Some(key) => key.clone(),
             None => files.taken_key().ok_or_else(|| self.no_key_kept())?,
         };
-        Ok(Entered { session, host_key, control })
-    }
-
-    async fn connect(&self, files: &Files, control: &Path) -> Result<Session> {
-        let mut builder = SessionBuilder::default();
-        builder
-            .user(self.user.clone())
-            .port(self.port)
-            .connect_timeout(CONNECT)
-            .server_alive_interval(ALIVE)
-            .control_persist(ControlPersist::IdleFor(PERSIST))
-            .control_directory(control)
-            .config_file(&files.config)
-            .known_hosts_check(match self.host_key {
-                Some(_) => KnownHosts::Strict,
-                None => KnownHosts::Add,
-            });
-        if let Some(identity) = &self.identity {
-            builder.keyfile(identity);
-        }
-        if let Some(agent) = &self.agent {
-            builder.ssh_auth_sock(agent);
-        }
-        match timeout(LOGIN, builder.connect_mux(&self.ip)).await {
-            Ok(Ok(session)) => Ok(session),
-            Ok(Err(error)) => Err(self.refusal(&error).await),
-            Err(_) => Err(self.unreachable(format!("logging in took more than {} s", LOGIN.as_secs()))),
-        }
+        Ok(Entered { session, host_key })
     }
 
     /// Refuses what ssh would read as something else than it is.
@@ -211,16 +206,20 @@ impl Login {
         SshError::new(Trouble::Unreachable, error)
     }
 
-    /// Words what ssh said when it didn't connect. Kinds of error overlap; its texts don't.
-    async fn refusal(&self, error: &openssh::Error) -> SshError {
-        let (text, kind) = match error {
-            openssh::Error::Connect(cause) => (cause.to_string(), Some(cause.kind())),
-            _ => (error.to_string(), None),
+    /// Words why ssh didn't connect.
+    async fn refusal(&self, failed: Failed) -> SshError {
+        let text = match failed {
+            Failed::Said(text) => text,
+            Failed::TooLong => {
+                let limit = self.limits.login.as_secs();
+                return self.unreachable(format!("logging in took more than {limit} s"));
+            }
+            Failed::NoProgram => {
+                let error = Error::new(self.what()).why("there is no `ssh` program here");
+                return SshError::local(error.hint("install the OpenSSH client"));
+            }
+            Failed::NotStarted(error) => return SshError::local(Error::new(self.what()).because(&error)),
         };
-        if kind == Some(std::io::ErrorKind::NotFound) {
-            let error = Error::new(self.what()).why("there is no `ssh` program here");
-            return SshError::local(error.hint("install the OpenSSH client"));
-        }
         match classify(&text) {
             Trouble::HostKey => self.other_host_key(&text),
             Trouble::LoginRefused => self.login_refused(&text).await,
@@ -326,13 +325,13 @@ fn key_in(known_hosts: &str) -> Option<String> {
 }
 
 /// What `ssh-add -l` says of an agent.
-enum AgentKeys {
+pub(super) enum AgentKeys {
     Absent,
     Empty,
     Listed(String),
 }
 
-async fn agent_keys(agent: Option<&Path>) -> AgentKeys {
+pub(super) async fn agent_keys(agent: Option<&Path>) -> AgentKeys {
     let Some(agent) = agent else { return AgentKeys::Absent };
     let mut command = Command::new("ssh-add");
     command.arg("-l").env("SSH_AUTH_SOCK", agent).stdin(Stdio::null()).kill_on_drop(true);
@@ -367,7 +366,8 @@ fn classify(text: &str) -> Trouble {
 
 /// Returns the last lines that say something, as one.
 fn one_line(text: &str) -> String {
-    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let news = |line: &&str| !line.is_empty() && !line.starts_with("Warning: Permanently added ");
+    let lines: Vec<&str> = text.lines().map(str::trim).filter(news).collect();
     match &lines[lines.len().saturating_sub(3)..] {
         [] => "ssh said nothing".into(),
         lines => lines.join("; "),
@@ -423,6 +423,7 @@ mod tests {
             agent: None,
             proxy: None,
             directory: directory.join("with blank % \"quote"),
+            limits: Limits::rehearsed(),
         }
     }
 

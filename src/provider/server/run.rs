@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
+use super::Connection;
 use super::exchange::{self, Exchange, Started};
 use super::trouble::{Result, SshError, Trouble};
 use super::wire::Ask;
-use super::{Connection, START};
 use crate::error::{Error, ExitCode};
 
 /// What starts the command there and keeps its process group: see its own words. It holds no secret.
@@ -47,6 +47,7 @@ impl Connection {
         }
         let name = exchange::nonce();
         let mut arguments = vec!["-I".into(), "-c".into(), LAUNCH.into(), directory.into(), name.clone()];
+        arguments.push(if forward_agent { "agent" } else { "alone" }.into());
         arguments.extend_from_slice(command);
         let end = self.wait_for(&what, &arguments, forward_agent, &name, interrupt).await?;
         match end {
@@ -63,34 +64,12 @@ impl Connection {
         name: &str,
         interrupt: impl Future<Output = ()>,
     ) -> Result<End> {
-        if forward_agent {
-            let mut command = self.ssh_with_agent("python3", arguments);
-            command.stdin(Stdio::inherit()).stdout(Stdio::inherit()).stderr(Stdio::inherit());
-            let mut child =
-                command.spawn().map_err(|error| SshError::local(Error::new(what).because(&error)))?;
-            let ending = async { child.wait().await.map_err(|error| error.to_string()) };
-            return Ok(self.or_interrupt(ending, name, interrupt).await);
-        }
-        let mut command = self.session().command("python3");
-        command
-            .args(arguments)
-            .stdin(openssh::Stdio::inherit())
-            .stdout(openssh::Stdio::inherit())
-            .stderr(openssh::Stdio::inherit());
-        let child = match timeout(START, command.spawn()).await {
-            Ok(child) => child.map_err(|error| self.not_started(what, &error))?,
-            Err(_) => return Err(self.unreachable(what, format!("no session after {} s", START.as_secs()))),
-        };
-        let ending = async {
-            match child.wait().await {
-                // The crate's word for exit code 127.
-                Err(openssh::Error::Remote(_)) => {
-                    Ok(std::os::unix::process::ExitStatusExt::from_raw(127 << 8))
-                }
-                Err(error) => Err(error.to_string()),
-                Ok(status) => Ok(status),
-            }
-        };
+        // A child of ours even without the agent: it ends once all output has been written, while the
+        // multiplexing crate takes the exit code for the end, which comes before the last of the output.
+        let mut command = self.own_ssh("python3", arguments, forward_agent);
+        command.stdin(Stdio::inherit()).stdout(Stdio::inherit()).stderr(Stdio::inherit());
+        let mut child = command.spawn().map_err(|error| SshError::local(Error::new(what).because(&error)))?;
+        let ending = async { child.wait().await.map_err(|error| error.to_string()) };
         Ok(self.or_interrupt(ending, name, interrupt).await)
     }
 
@@ -108,11 +87,23 @@ impl Connection {
         }
         // The command may end before the rest of its group does; both are waited for.
         let ask = Ask::Interrupt { run: name };
-        let stop = self.helper::<()>("cannot interrupt the command", &ask);
+        let stop = self.stop(&ask);
         match timeout(INTERRUPTED, async { tokio::join!(ending, stop) }).await {
             Ok((end, _)) => read_end(end),
             Err(_) => End::Unclear("it was interrupted and didn't end".into()),
         }
+    }
+
+    /// Asks for a command's end, over a connection of its own where this one has no room left.
+    async fn stop(&self, ask: &Ask<'_>) -> Result<()> {
+        let what = "cannot interrupt the command";
+        if self.helper::<()>(what, ask).await.is_ok() {
+            return Ok(());
+        }
+        let other = Self::open(self.login.clone(), false).await?;
+        let stopped = other.helper::<()>(what, ask).await;
+        other.close().await;
+        stopped
     }
 
     /// Asks how a command with an unclear end did end.

@@ -160,6 +160,7 @@ fn router(
             runtime: runtime.to_owned(),
             search_path: path.clone(),
             journal: journal.clone(),
+            sshd: None,
         },
         Arc::new(move |address| machines.lock().unwrap().get(&address).cloned()),
     );
@@ -170,7 +171,8 @@ fn router(
         known_hosts: laptop.known_hosts.clone(),
         journal,
     });
-    Router { servers, git: git.unwrap() }
+    let clock = Clock::starting("2026-11-23T10:00:00Z".parse().unwrap(), 1.0);
+    Router { servers, git: git.unwrap(), faults: Plan::default(), clock }
 }
 
 fn printed(output: Output) -> String {

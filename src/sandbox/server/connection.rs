@@ -20,8 +20,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::forward::Forwarded;
 use super::process::{self, Conversation, Journal, SshRequest};
 
-/// How many sessions a connection may have at once, as in OpenSSH's `MaxSessions`.
-const MAX_SESSIONS: usize = 10;
+/// How many sessions a connection may have at once where nobody says otherwise, as with OpenSSH's
+/// `MaxSessions`.
+pub const MAX_SESSIONS: u16 = 10;
 
 /// How long a client may take to say hello.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -39,6 +40,16 @@ pub trait Host: Send + Sync + 'static {
 
     /// Returns the directory for the sockets of forwarded agents, or nothing where none is accepted.
     fn forwards_below(&self) -> Option<&Path>;
+
+    /// Returns how many sessions a connection may have at once.
+    fn max_sessions(&self) -> u16 {
+        MAX_SESSIONS
+    }
+
+    /// Returns what is said before logging in.
+    fn banner(&self) -> Option<String> {
+        None
+    }
 
     /// Hears of a process; returns `false` to have it killed because the connection was just cut.
     fn started(&self, _process: u32) -> bool {
@@ -106,14 +117,8 @@ struct Waiting {
 
 impl<H: Host> Connection<H> {
     fn new(host: Arc<H>, journal: Journal) -> Self {
-        Self {
-            host,
-            journal,
-            user: String::new(),
-            sessions: Arc::new(Semaphore::new(MAX_SESSIONS)),
-            waiting: HashMap::new(),
-            agent: None,
-        }
+        let sessions = Arc::new(Semaphore::new(host.max_sessions().into()));
+        Self { host, journal, user: String::new(), sessions, waiting: HashMap::new(), agent: None }
     }
 
     fn judge(&self, user: &str, key: &KeyData) -> Auth {
@@ -153,6 +158,10 @@ impl<H: Host> Connection<H> {
 
 impl<H: Host> Handler for Connection<H> {
     type Error = russh::Error;
+
+    async fn authentication_banner(&mut self) -> Result<Option<String>, russh::Error> {
+        Ok(self.host.banner())
+    }
 
     async fn auth_publickey_offered(
         &mut self,
@@ -202,6 +211,7 @@ impl<H: Host> Handler for Connection<H> {
     }
 
     async fn agent_request(&mut self, _: ChannelId, session: &mut Session) -> Result<bool, russh::Error> {
+        (self.journal)(self.host.request(&self.user, "ssh agent".to_owned()));
         if self.agent.is_none() {
             let below = self.host.forwards_below();
             self.agent = below.and_then(|below| Forwarded::open(below, session.handle()).ok());

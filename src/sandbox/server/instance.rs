@@ -9,9 +9,9 @@ use russh::keys::PublicKey;
 use russh::keys::ssh_key::public::KeyData;
 use tokio::process::Command;
 
-use super::connection::{Asked, Host};
+use super::connection::{Asked, Host, MAX_SESSIONS};
 use super::descendants::{INSTANCE, WORLD};
-use super::{Access, Inner, SshRequest};
+use super::{Access, Inner, SshFaults, SshRequest};
 
 /// Where Ubuntu's login shells look for programs.
 const USUAL_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -24,20 +24,22 @@ pub struct Instance {
     keys: Vec<KeyData>,
     home: PathBuf,
     connection: u64,
+    faults: SshFaults,
 }
 
 impl Instance {
-    pub fn new(
+    pub(super) fn new(
         servers: Arc<Inner>,
         address: Ipv4Addr,
         access: Access,
         home: PathBuf,
         connection: u64,
+        faults: SshFaults,
     ) -> Self {
         // A line that is no key lets nobody in, as in sshd.
         let keys = access.keys.iter().filter_map(|line| PublicKey::from_openssh(line).ok());
         let keys = keys.map(|key| key.key_data().clone()).collect();
-        Self { servers, address, access, keys, home, connection }
+        Self { servers, address, access, keys, home, connection, faults }
     }
 
     /// Returns the note of this connection.
@@ -45,9 +47,41 @@ impl Instance {
         self.request("", "ssh connect".to_owned())
     }
 
+    /// Returns what opens the door, as lines of an `authorized_keys` file.
+    pub(super) fn authorized_keys(&self) -> String {
+        if self.faults.refuse_key { String::new() } else { self.access.keys.join("\n") }
+    }
+
+    /// Returns the home directory.
+    pub(super) fn home(&self) -> &Path {
+        &self.home
+    }
+
     fn still_there(&self) -> bool {
         (self.servers.lookup)(self.address)
             .is_some_and(|now| now.instance == self.access.instance && now.disk == self.access.disk)
+    }
+
+    /// Returns all that a command finds in its environment, marks and agent aside.
+    pub(super) fn environment(&self) -> [(&'static str, OsString); 8] {
+        [
+            ("PATH", self.search_path()),
+            ("HOME", self.home.clone().into()),
+            ("USER", self.access.user.clone().into()),
+            ("LOGNAME", self.access.user.clone().into()),
+            ("SHELL", "/bin/sh".into()),
+            ("LANG", "C.UTF-8".into()),
+            ("GIT_CONFIG_NOSYSTEM", "1".into()),
+            ("GIT_CONFIG_GLOBAL", self.home.join(".gitconfig").into()),
+        ]
+    }
+
+    /// Returns the variables by which everything that runs here is found again.
+    pub(super) fn marks(&self) -> [(&'static str, OsString); 2] {
+        [
+            (INSTANCE, self.access.instance.clone().into()),
+            (WORLD, self.servers.surroundings.directory.clone().into()),
+        ]
     }
 
     fn search_path(&self) -> OsString {
@@ -62,7 +96,7 @@ impl Instance {
 
 impl Host for Instance {
     fn admits(&self, user: &str, key: &KeyData) -> bool {
-        user == self.access.user && self.keys.contains(key)
+        user == self.access.user && self.keys.contains(key) && !self.faults.refuse_key
     }
 
     fn command(&self, asked: &Asked<'_>) -> Result<Command, String> {
@@ -74,16 +108,8 @@ impl Host for Instance {
             .arg("-c")
             .arg(asked.line)
             .env_clear()
-            .env("PATH", self.search_path())
-            .env("HOME", &self.home)
-            .env("USER", &self.access.user)
-            .env("LOGNAME", &self.access.user)
-            .env("SHELL", "/bin/sh")
-            .env("LANG", "C.UTF-8")
-            .env("GIT_CONFIG_NOSYSTEM", "1")
-            .env("GIT_CONFIG_GLOBAL", self.home.join(".gitconfig"))
-            .env(INSTANCE, &self.access.instance)
-            .env(WORLD, &self.servers.surroundings.directory)
+            .envs(self.environment())
+            .envs(self.marks())
             .current_dir(&self.home);
         if let Some(socket) = &asked.agent {
             command.env("SSH_AUTH_SOCK", socket);
@@ -96,7 +122,15 @@ impl Host for Instance {
     }
 
     fn forwards_below(&self) -> Option<&Path> {
-        Some(&self.servers.surroundings.runtime)
+        (!self.faults.no_agent).then_some(self.servers.surroundings.runtime.as_path())
+    }
+
+    fn max_sessions(&self) -> u16 {
+        self.faults.max_sessions.unwrap_or(MAX_SESSIONS)
+    }
+
+    fn banner(&self) -> Option<String> {
+        self.faults.banner.clone()
     }
 
     fn started(&self, process: u32) -> bool {

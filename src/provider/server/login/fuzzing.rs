@@ -17,6 +17,7 @@ pub(crate) fn refusals(text: &str) -> Vec<SshError> {
         identity: None,
         agent: None,
         proxy: None,
+        limits: Limits::real(),
         directory: PathBuf::from("/tmp/dacapo"),
     };
     let shown = match classify(text) {
