@@ -15,7 +15,7 @@ use crate::error::{Error, ExitCode, Result};
 use crate::provider::repo::local_checkout;
 use crate::report;
 use crate::sandbox::repo::MODEL;
-use crate::sandbox::{self, Admin, Options, Ready, gateway};
+use crate::sandbox::{self, Admin, Faults, Options, Ready, gateway};
 use crate::spec::Spec;
 use crate::version::file_name;
 
@@ -35,11 +35,23 @@ pub(super) enum Command {
         /// Real seconds without a request after which the world ends
         #[arg(long, value_name = "SECONDS", default_value_t = 600)]
         idle: u64,
+        /// What the HTTP services do wrong, as JSON (see `dacapo sandbox faults`)
+        #[arg(long, value_name = "FILE")]
+        faults: Option<PathBuf>,
     },
     /// Show what bills in the world
     Bill,
     /// Show every request that the world received, as JSON lines
     Requests,
+    /// Make the HTTP services fail: show the rules and how often each has struck, add to them, clear them
+    Faults {
+        /// Rules to add, as JSON: {"rules": [{"service": "cloud", "fault": "capacity"}]}
+        #[arg(value_name = "FILE")]
+        plan: Option<PathBuf>,
+        /// Forget the rules so far first
+        #[arg(long)]
+        clear: bool,
+    },
     /// Let time pass in the world
     Jump {
         /// Sandbox seconds
@@ -70,9 +82,9 @@ pub(super) enum Command {
 
 pub(super) async fn run(global: &Global, command: Command) -> Result<ExitCode> {
     match command {
-        Command::Serve { dir, clock_speed, start, idle } => {
-            let options =
-                Options { clock_speed, start, idle: Duration::from_secs(idle), ..Options::default() };
+        Command::Serve { dir, clock_speed, start, idle, faults } => {
+            let idle = Duration::from_secs(idle);
+            let options = Options { clock_speed, start, idle, faults, ..Options::default() };
             let dir = dir.map_or_else(|| directory(global), Ok)?;
             sandbox::serve(&dir, options, announce).await.map(|()| ExitCode::Ok)
         }
@@ -80,6 +92,7 @@ pub(super) async fn run(global: &Global, command: Command) -> Result<ExitCode> {
         Command::Stop => stop(global).await,
         Command::Bill => bill(global).await,
         Command::Requests => requests(global).await,
+        Command::Faults { plan, clear } => faults(global, plan.as_deref(), clear).await,
         Command::Jump { seconds } => admin(global).await?.jump(seconds).await.map(|_| ExitCode::Ok),
         Command::Set { changes } => {
             let changes = serde_json::from_str(&changes)
@@ -137,6 +150,22 @@ async fn bill(global: &Global) -> Result<ExitCode> {
     let mut out = io::stdout().lock();
     let told = if global.json { writeln!(out, "{bill}") } else { report::sandbox_bill(&mut out, &bill) };
     told.map(|()| ExitCode::Ok).map_err(cannot_print)
+}
+
+async fn faults(global: &Global, plan: Option<&Path>, clear: bool) -> Result<ExitCode> {
+    let plan = plan.map(Faults::read).transpose()?;
+    let admin = admin(global).await?;
+    if clear {
+        admin.clear_faults().await?;
+    }
+    let told = match plan {
+        Some(plan) => admin.faults(&json!(plan)).await?,
+        None => admin.strikes().await?,
+    };
+    for rule in told["rules"].as_array().into_iter().flatten() {
+        writeln!(io::stdout().lock(), "{rule}").map_err(cannot_print)?;
+    }
+    Ok(ExitCode::Ok)
 }
 
 async fn requests(global: &Global) -> Result<ExitCode> {

@@ -80,6 +80,23 @@ impl Admin {
         self.post("set", changes).await.map(drop)
     }
 
+    /// Adds rules to the fault plan: `{"rules": [...]}`, as the module `faults` says. Returns what is in force.
+    pub async fn faults(&self, plan: &Value) -> Result<Value> {
+        self.post("faults", plan).await
+    }
+
+    /// Returns the rules in force and how often each has struck:
+    /// `{"rules": [{"name", "matched", "struck", "under_way", "rule"}]}`.
+    pub async fn strikes(&self) -> Result<Value> {
+        self.get("faults").await
+    }
+
+    /// Takes every rule out of force; calls that are to land late still do.
+    pub async fn clear_faults(&self) -> Result<()> {
+        let request = self.http.delete(format!("{}/faults", self.base));
+        self.send::<Value>("faults", request).await.map(drop)
+    }
+
     async fn get<T: DeserializeOwned>(&self, route: &str) -> Result<T> {
         self.send(route, self.http.get(format!("{}/{route}", self.base))).await
     }

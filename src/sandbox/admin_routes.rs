@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::faults::Plan;
 use super::process::Host;
 use super::wire::{Call, Reply};
 use super::{cloud, store};
@@ -73,6 +74,15 @@ fn route(host: &Host, call: &Call) -> Result<Option<Value>> {
                 Value::Null
             })?
         }
+        ("GET", "/faults") => host.faults.told(),
+        (method @ ("POST" | "PUT"), "/faults") => {
+            host.faults.install(plan(call)?, method == "PUT", host.clock.now());
+            host.faults.told()
+        }
+        ("DELETE", "/faults") => {
+            host.faults.clear();
+            host.faults.told()
+        }
         ("POST", "/seed") => {
             let seed: Seed = read(call)?;
             (host.ssh.seed)(&seed.url, &seed.source)?;
@@ -82,6 +92,11 @@ fn route(host: &Host, call: &Call) -> Result<Option<Value>> {
         ("POST", "/reset") => reset(host)?,
         _ => return Ok(None),
     }))
+}
+
+fn plan(call: &Call) -> Result<Plan> {
+    let plan = Plan::parse(&String::from_utf8_lossy(&call.body));
+    plan.map_err(|why| Error::new("the fault plan is wrong").why(why))
 }
 
 fn seed_store(host: &Host, seed: &SeedStore) -> Result<Value> {

@@ -17,11 +17,13 @@ pub struct Options {
     pub idle: Duration,
     /// The program whose `sandbox gateway` leads ssh into the world; the running one by default.
     pub exe: Option<PathBuf>,
+    /// A file with what the HTTP services do wrong from the start; nothing by default.
+    pub faults: Option<PathBuf>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { clock_speed: 60.0, start: None, idle: Duration::from_secs(600), exe: None }
+        Self { clock_speed: 60.0, start: None, idle: Duration::from_secs(600), exe: None, faults: None }
     }
 }
 

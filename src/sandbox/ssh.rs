@@ -127,6 +127,7 @@ fn noting(needs: &SshNeeds) -> server::Journal {
             at: clock.now(),
             headers: Default::default(),
             body: Request::kept(&request.stdin),
+            struck: None,
         });
     })
 }
