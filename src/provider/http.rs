@@ -28,7 +28,9 @@ pub use login::{Encoding, Login};
 use crate::error::{Error, ExitCode, Result};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-const CALL_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a call may take on the clock, and the least that it may take in real time on a busy machine.
+const CALL_LIMIT: Duration = Duration::from_secs(60);
+const LEAST_CALL_LIMIT: Duration = Duration::from_secs(4);
 /// The longest body that is read into memory.
 const BODY_LIMIT: usize = 16 * 1024 * 1024;
 /// How often a harmless call is tried.
@@ -69,7 +71,8 @@ impl Service {
     ///
     /// `bases` must all be https, or all on loopback (where http is allowed and no proxy is used).
     pub fn new(manner: Manner, bases: &[&Url], login: Login, clock: Clock) -> Result<Self> {
-        let client = client(manner.name, bases, CALL_TIMEOUT)?;
+        let limit = clock.real_time(CALL_LIMIT).max(LEAST_CALL_LIMIT);
+        let client = client(manner.name, bases, limit)?;
         Ok(Self { manner, client, clock, login, token: Mutex::new(None) })
     }
 

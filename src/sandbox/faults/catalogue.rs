@@ -98,7 +98,10 @@ const NAMES: [(&str, fn() -> Fault); 55] = [
         let more = json!({"new_field": {"nested": [1, null, "x"]}, "another_one": null});
         change(Change { merge: Some(more), ..Change::default() })
     }),
-    ("no_date", || change(Change { headers: [("date".to_owned(), None)].into(), ..Change::default() })),
+    ("odd_date", || {
+        let headers = [("date".to_owned(), Some("yesterday".to_owned()))].into();
+        change(Change { headers, ..Change::default() })
+    }),
     ("huge_body", || change(Change { pad: Some(50_000_000), ..Change::default() })),
     ("slow_body", || change(Change { rate: Some(0.02), ..Change::default() })),
     ("stale", || Fault::Stale {}),

@@ -132,7 +132,7 @@ pub struct Change {
     /// Another status.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
-    /// Headers to set or, with null, to leave out.
+    /// Headers (in small letters) to set or, with null, to leave out.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub headers: BTreeMap<String, Option<String>>,
     /// Another body: text as it is, anything else as JSON.
@@ -244,6 +244,9 @@ impl Fault {
             Self::Change(change) => {
                 if change.rate.is_some_and(|rate| !rate.is_finite() || rate <= 0.0) {
                     return Err("`rate` is more than 0 bytes per second".to_owned());
+                }
+                if change.headers.get("date").is_some_and(Option::is_none) {
+                    return Err("the HTTP server always sends a `date`: give it another value".to_owned());
                 }
                 if **change == Change::default() {
                     return Err("it changes nothing".to_owned());

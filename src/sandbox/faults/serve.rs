@@ -208,7 +208,12 @@ fn dripping(clock: Clock, body: Vec<u8>, truncate: Option<usize>, rate: Option<f
         async move {
             if sent >= end {
                 let broken = std::io::Error::from(std::io::ErrorKind::ConnectionReset);
-                return if end < body.len() { Err(broken) } else { Ok(None) };
+                if end == body.len() {
+                    return Ok(None);
+                }
+                // What was sent so far leaves the buffer only while there is something to wait for.
+                tokio::time::sleep(TICK).await;
+                return Err(broken);
             }
             let piece = match rate {
                 None => end - sent,
