@@ -86,7 +86,8 @@ impl Admin {
     }
 
     /// Returns the rules in force and how often each has struck:
-    /// `{"rules": [{"name", "matched", "struck", "under_way", "rule"}]}`.
+    /// `{"rules": [{"name", "matched", "struck", "rule"}], "under_way"}`, the last being how many calls are
+    /// still to land.
     pub async fn strikes(&self) -> Result<Value> {
         self.get("faults").await
     }

@@ -25,6 +25,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -48,6 +49,8 @@ const TICK: Duration = Duration::from_millis(10);
 #[derive(Default)]
 pub struct Faults {
     entries: Mutex<Vec<Arc<Entry>>>,
+    /// How many calls are still to land.
+    under_way: AtomicU64,
     changed: watch::Sender<()>,
 }
 
@@ -62,7 +65,6 @@ struct Entry {
 struct Counts {
     matched: u64,
     struck: u64,
-    under_way: u64,
     /// For a stale rule: the first answer to each call, by the call.
     remembered: BTreeMap<String, Vec<u8>>,
 }
@@ -82,8 +84,6 @@ pub struct Told<'a> {
     matched: u64,
     /// How often it struck.
     struck: u64,
-    /// How many calls are still to land.
-    under_way: u64,
     /// The rule itself.
     rule: &'a Rule,
 }
@@ -113,11 +113,11 @@ impl Faults {
         self.changed.send_replace(());
     }
 
-    /// Returns the rules in force and how often each has struck.
+    /// Returns the rules in force, how often each has struck, and how many calls are still to land.
     pub fn told(&self) -> serde_json::Value {
         let entries = self.lock().clone();
         let told: Vec<Told<'_>> = entries.iter().map(|entry| entry.told()).collect();
-        serde_json::json!({"rules": told})
+        serde_json::json!({"rules": told, "under_way": self.under_way.load(Ordering::SeqCst)})
     }
 
     /// Counts a call with every rule that it matches, and returns the first whose turn it is.
@@ -147,6 +147,14 @@ impl Faults {
         self.lock().iter().any(closes)
     }
 
+    fn departs(&self) {
+        self.under_way.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn lands(&self) {
+        self.under_way.fetch_sub(1, Ordering::SeqCst);
+    }
+
     /// Returns what tells when rules were added or taken away.
     fn changes(&self) -> watch::Receiver<()> {
         self.changed.subscribe()
@@ -164,13 +172,7 @@ impl Entry {
 
     fn told(&self) -> Told<'_> {
         let counts = self.counts();
-        Told {
-            name: self.rule.title(),
-            matched: counts.matched,
-            struck: counts.struck,
-            under_way: counts.under_way,
-            rule: &self.rule,
-        }
+        Told { name: self.rule.title(), matched: counts.matched, struck: counts.struck, rule: &self.rule }
     }
 }
 
@@ -186,14 +188,6 @@ impl Strike {
     /// Takes the strike back: there was nothing in the answer to do it to.
     fn missed(&self) {
         self.entry.counts().struck -= 1;
-    }
-
-    fn departs(&self) {
-        self.entry.counts().under_way += 1;
-    }
-
-    fn lands(&self) {
-        self.entry.counts().under_way -= 1;
     }
 
     /// Returns the first answer that was ever given to this call, if the present one is another.

@@ -7,6 +7,7 @@ mod architecture;
 mod bad_input;
 mod interrupt;
 mod killed;
+mod matrix;
 mod readme;
 mod recovery;
 mod story;

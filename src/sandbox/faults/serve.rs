@@ -75,7 +75,7 @@ impl Hit {
             Fault::Late { seconds, silent } => {
                 let fate = if *silent { Fate::Silence } else { Fate::Cut };
                 self.note(NO_ANSWER);
-                self.strike.departs();
+                self.host.faults.departs();
                 tokio::spawn(self.clone().land(*seconds));
                 fate
             }
@@ -139,9 +139,9 @@ impl Hit {
     /// Lets a call that its client has given up on have its effect.
     async fn land(self, seconds: f64) {
         self.pass(seconds).await;
-        let strike = self.strike.clone();
+        let host = Arc::clone(&self.host);
         blocking(move || drop(self.host.perform(self.service, &self.call))).await;
-        strike.lands();
+        host.faults.lands();
     }
 
     async fn pass(&self, seconds: f64) {

@@ -75,7 +75,7 @@ async fn a_rule_lets_calls_by_strikes_as_often_as_it_says_and_is_noted() {
     let told = world.admin.strikes().await.unwrap();
     assert_eq!((&told["rules"][0]["matched"], &told["rules"][0]["struck"]), (&json!(4), &json!(2)));
     world.admin.clear_faults().await.unwrap();
-    assert_eq!(world.admin.strikes().await.unwrap(), json!({"rules": []}));
+    assert_eq!(world.admin.strikes().await.unwrap(), json!({"rules": [], "under_way": 0}));
 }
 
 #[tokio::test]
@@ -109,7 +109,7 @@ async fn a_late_call_has_its_effect_on_the_sandboxs_clock_after_its_client_has_g
     register(&world).await.unwrap_err();
     world.admin.jump(99.0).await.unwrap();
     assert_eq!(keys(&world).await, 0);
-    assert_eq!(world.admin.strikes().await.unwrap()["rules"][0]["under_way"], 1);
+    assert_eq!(world.admin.strikes().await.unwrap()["under_way"], 1);
     world.admin.jump(2.0).await.unwrap();
     until_true("the late call landed", || async { keys(&world).await == 1 }).await;
 }
