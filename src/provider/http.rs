@@ -47,6 +47,8 @@ pub struct Manner {
     pub name: &'static str,
     /// What to do when it refuses our credentials.
     pub credentials_hint: &'static str,
+    /// What to do about a refusal, where its own words tell.
+    pub advice: fn(&Said) -> Option<&'static str>,
     /// Sorts an answer that isn't a success.
     pub sort: fn(Said) -> Trouble,
 }
@@ -144,7 +146,7 @@ impl Service {
 
     /// Words a trouble as an error: `what` failed, and the service's own words say why.
     pub fn error(&self, what: impl Into<String>, trouble: Trouble) -> Error {
-        trouble.into_error(what.into(), self.manner.credentials_hint)
+        trouble.into_error(what.into(), &self.manner)
     }
 
     async fn token(&self) -> Result<SecretString, Trouble> {

@@ -5,6 +5,7 @@
 mod airtight;
 mod architecture;
 mod bad_input;
+mod faults;
 mod interrupt;
 mod killed;
 mod matrix;

@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use calls::{CALLS, Call};
+use cell::Bench;
 use faults::{FAULTS, Fault};
 use worlds::Prepared;
 
@@ -43,7 +44,7 @@ fn every_call_survives_every_fault() {
     let started = Instant::now();
     let prepared = Prepared::new();
     assert_eq!(prepared.uncovered(), BTreeSet::new(), "calls that no column of the matrix is about");
-    let table = run(&cells, &prepared);
+    let table = run(&cells, &prepared, whole);
     let shown = render(&table);
     if whole {
         println!("{shown}\n{} cells of {} in {:.0?}", cells.len(), all.len(), started.elapsed());
@@ -76,19 +77,23 @@ fn sample(all: &[(usize, usize)]) -> Vec<(usize, usize)> {
     chosen
 }
 
-fn run(cells: &[(usize, usize)], prepared: &Prepared) -> Table {
+fn run(cells: &[(usize, usize)], prepared: &Prepared, aloud: bool) -> Table {
+    let started = Instant::now();
     let (next, table) = (AtomicUsize::new(0), Mutex::new(Table::new()));
     let workers = std::env::var("DACAPO_MATRIX_WORKERS").ok().and_then(|count| count.parse().ok());
     std::thread::scope(|scope| {
         for _ in 0..workers.unwrap_or(WORKERS) {
             scope.spawn(|| {
+                let mut bench = Bench::default();
                 while let Some(&(call, fault)) = cells.get(next.fetch_add(1, Ordering::SeqCst)) {
-                    let outcome = one(&CALLS[call], &FAULTS[fault], prepared);
-                    if let Err(why) = &outcome {
-                        eprintln!("{}: {why}", title(call, fault));
+                    let outcome = one(&CALLS[call], &FAULTS[fault], prepared, &mut bench);
+                    if aloud {
+                        let word = outcome.as_ref().map_or_else(|_| "BROKEN", String::as_str);
+                        eprintln!("{:>5.0?} {} {word}", started.elapsed(), title(call, fault));
                     }
                     table.lock().unwrap().insert((call, fault), outcome);
                 }
+                bench.end().unwrap();
             });
         }
     });
@@ -96,8 +101,9 @@ fn run(cells: &[(usize, usize)], prepared: &Prepared) -> Table {
 }
 
 /// Runs one cell; a panic in it is a broken cell, not the end of the others.
-fn one(call: &Call, fault: &Fault, prepared: &Prepared) -> Result<String, String> {
-    let ran = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| cell::run(call, fault, prepared)));
+fn one(call: &Call, fault: &Fault, prepared: &Prepared, bench: &mut Bench) -> Result<String, String> {
+    let ran =
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| cell::run(call, fault, prepared, bench)));
     ran.unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().cloned();
         Err(text.unwrap_or_else(|| "the test itself panicked".to_owned()))

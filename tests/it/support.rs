@@ -92,10 +92,16 @@ impl Project {
 
     /// Starts the world, or starts it again.
     pub fn start_world(&mut self) {
+        self.start_world_with(&[]);
+    }
+
+    /// Starts the world, or starts it again, with more arguments for `sandbox serve`.
+    pub fn start_world_with(&mut self, more: &[&str]) {
         self.stop_world();
         let mut child = self
             .command(&["sandbox", "serve", "--clock-speed", &self.speed.to_string(), "--dir"])
             .arg(self.sandbox())
+            .args(more)
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()

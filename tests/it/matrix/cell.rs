@@ -4,6 +4,8 @@ use std::io::Read;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
+use dacapo::sandbox::Request;
+
 use super::calls::Call;
 use super::faults::Fault;
 use super::worlds::{Prepared, Start, World, trained};
@@ -22,39 +24,71 @@ macro_rules! ensure {
     };
 }
 
+/// A running world that `plan` is asked in again and again: it changes nothing there.
+#[derive(Default)]
+pub struct Bench(Option<Project>);
+
 /// Runs the cell; returns how the command ended: `ok`, `retry`, or `exit N`.
-pub fn run(call: &Call, fault: &Fault, prepared: &Prepared) -> Result<String, String> {
-    let project = prepared.copy(call.start);
-    let world = World::of(&project);
+pub fn run(call: &Call, fault: &Fault, prepared: &Prepared, bench: &mut Bench) -> Result<String, String> {
+    if call.command != ["plan"] {
+        return run_in(&prepared.copy(call.start), call, fault, prepared);
+    }
+    let project = bench.0.take().unwrap_or_else(|| prepared.copy(call.start));
+    let outcome = run_in(&project, call, fault, prepared)?;
+    bench.0 = Some(project);
+    Ok(outcome)
+}
+
+impl Bench {
+    /// Checks that the world is still as it should be after all that was asked in it.
+    pub fn end(self) -> Result<(), String> {
+        let Some(project) = self.0 else { return Ok(()) };
+        let plan = watched(&project, &["plan", "--detailed-exitcode"])?;
+        ensure!(plan.code == 0, "planning has changed the world:\n{}", shown(&plan));
+        Ok(())
+    }
+}
+
+fn run_in(project: &Project, call: &Call, fault: &Fault, prepared: &Prepared) -> Result<String, String> {
+    let world = World::of(project);
     let before = world.machines();
+    let noted = world.requests().len();
     world.faults(&fault.rules(call));
-    let ran = watched(&project, call.command)?;
+    let ran = watched(project, call.command)?;
     let told = world.strikes();
     let (matched, struck) = (&told["rules"][0]["matched"], &told["rules"][0]["struck"]);
     let (matched, struck) = (matched.as_u64().unwrap(), struck.as_u64().unwrap());
     ensure!(struck > 0 || fault.is_closed(), "the fault never struck ({matched} calls)\n{}", shown(&ran));
     clear(&ran)?;
-    partial(call, &project, prepared)?;
+    partial(call, project, prepared)?;
     world.clear_faults();
 
     if call.command == ["plan"] {
-        ensure!(wrote_nothing(&world), "a plan wrote something");
-    } else if ran.code != 0 {
-        let again = watched(&project, call.command)?;
-        ensure!(again.code == 0, "not healed:\n{}\nafter\n{}", shown(&again), shown(&ran));
+        ensure!(wrote_nothing(&world.requests()[noted..]), "a plan wrote something");
+    } else {
+        healed(call, project, ran.code).map_err(|why| format!("{why}\nafter\n{}", shown(&ran)))?;
     }
-    let state = if is_down(call) { "state=absent" } else { "state=running" };
-    let plan = watched(&project, &["plan", "--detailed-exitcode", "--set", state])?;
-    ensure!(plan.code == 0, "not settled:\n{}\nafter\n{}", shown(&plan), shown(&ran));
     let made = world.machines().difference(&before).count();
     let wanted = usize::from(call.start == Start::New);
     ensure!(made == wanted, "{made} machines were made, not {wanted}\n{}", shown(&ran));
-    afterwards(call, &project, &world, prepared).map_err(|why| format!("{why}\nafter\n{}", shown(&ran)))?;
+    afterwards(call, project, &world, prepared).map_err(|why| format!("{why}\nafter\n{}", shown(&ran)))?;
     Ok(match ran.code {
         0 if matched > prepared.usual(call) => "retry".to_owned(),
         0 => "ok".to_owned(),
         code => format!("exit {code}"),
     })
+}
+
+/// The same command again ends what was begun, and then nothing is left to do.
+fn healed(call: &Call, project: &Project, code: i32) -> Result<(), String> {
+    if code != 0 {
+        let again = watched(project, call.command)?;
+        ensure!(again.code == 0, "not healed:\n{}", shown(&again));
+    }
+    let state = if is_down(call) { "state=absent" } else { "state=running" };
+    let plan = watched(project, &["plan", "--detailed-exitcode", "--set", state])?;
+    ensure!(plan.code == 0, "not settled:\n{}", shown(&plan));
+    Ok(())
 }
 
 /// In the end nothing bills, and what was trained is in the store.
@@ -122,8 +156,8 @@ fn partial(call: &Call, project: &Project, prepared: &Prepared) -> Result<(), St
     Ok(())
 }
 
-fn wrote_nothing(world: &World) -> bool {
-    world.requests().iter().all(|request| match request.service.as_str() {
+fn wrote_nothing(requests: &[Request]) -> bool {
+    requests.iter().all(|request| match request.service.as_str() {
         "cloud" => request.method == "GET" || request.path.ends_with("/oauth2/token"),
         "dropbox_content" => !request.path.contains("upload"),
         _ => true,
