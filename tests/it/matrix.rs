@@ -4,7 +4,8 @@
 //! one clear error; once the fault is gone the same command heals the world without anybody's help; there
 //! was never a second machine; and in the end nothing bills. `cargo test` runs a sample that changes with
 //! nothing but the code; `DACAPO_MATRIX=all cargo test --test it matrix -- --nocapture` runs all of it and
-//! compares what became of each cell with `matrix/table.txt` (`DACAPO_MATRIX=write` writes that file).
+//! compares what became of each cell with `matrix/table.txt` (`DACAPO_MATRIX=write` writes that file);
+//! `DACAPO_MATRIX=all:create,silence` runs those whose title contains one of the words.
 
 mod calls;
 mod cell;
@@ -37,7 +38,9 @@ fn every_call_survives_every_fault() {
     let mut all: Vec<_> = (0..CALLS.len())
         .flat_map(|call| (0..FAULTS.len()).map(move |fault| (call, fault)))
         .filter(|(call, fault)| FAULTS[*fault].fits(&CALLS[*call]))
-        .filter(|(call, fault)| only.is_none_or(|only| title(*call, *fault).contains(only)))
+        .filter(|(call, fault)| {
+            only.is_none_or(|only| only.split(',').any(|one| title(*call, *fault).contains(one)))
+        })
         .collect();
     // What changes something takes longest and matters most.
     all.sort_by_key(|(call, fault)| (!CALLS[*call].writes, CALLS[*call].command, *call, *fault));
@@ -143,6 +146,15 @@ fn compare(shown: &str, write: bool) {
     if write {
         return std::fs::write(path, shown).unwrap();
     }
+    // Whether a call that is made again and again was also repeated depends on how fast things went.
+    let plain = |text: &str| {
+        let table = text.replace("retry", "   ok");
+        table.lines().filter(|line| !line.contains(" cells: ")).map(str::to_owned).collect::<Vec<_>>()
+    };
     let known = std::fs::read_to_string(path).unwrap();
-    assert_eq!(shown, known, "what became of the cells is other than `tests/it/matrix/table.txt` says");
+    assert_eq!(
+        plain(shown),
+        plain(&known),
+        "what became of the cells is other than `tests/it/matrix/table.txt` says"
+    );
 }
