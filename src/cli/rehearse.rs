@@ -15,7 +15,7 @@ use crate::error::{Error, ExitCode, Result};
 use crate::provider::repo::local_checkout;
 use crate::report;
 use crate::sandbox::repo::MODEL;
-use crate::sandbox::{self, Admin, Options, Ready, gateway};
+use crate::sandbox::{self, Admin, Faults, Options, Ready, gateway};
 use crate::spec::Spec;
 use crate::version::file_name;
 
@@ -38,11 +38,23 @@ pub(super) enum Command {
         /// Have instances served by the system's OpenSSH server instead of the sandbox's own
         #[arg(long, value_name = "PATH")]
         sshd: Option<PathBuf>,
+        /// What goes wrong from the start, as JSON (see `dacapo sandbox faults`)
+        #[arg(long, value_name = "FILE")]
+        faults: Option<PathBuf>,
     },
     /// Show what bills in the world
     Bill,
     /// Show every request that the world received, as JSON lines
     Requests,
+    /// Make the world fail: show the rules and how often each has struck, add to them, clear them
+    Faults {
+        /// What to add, as JSON: {"rules": [{"service": "cloud", "fault": "capacity"}], "ssh": {"refuse": true}}
+        #[arg(value_name = "FILE")]
+        plan: Option<PathBuf>,
+        /// Forget the rules so far first
+        #[arg(long)]
+        clear: bool,
+    },
     /// Let time pass in the world
     Jump {
         /// Sandbox seconds
@@ -53,12 +65,6 @@ pub(super) enum Command {
     Set {
         /// What to change
         changes: String,
-    },
-    /// Make connections to servers go wrong; JSON as the documentation says, `{}` to end it
-    #[command(hide = true)]
-    SshFaults {
-        /// What is to go wrong
-        faults: String,
     },
     /// Empty the world
     Reset,
@@ -79,9 +85,9 @@ pub(super) enum Command {
 
 pub(super) async fn run(global: &Global, command: Command) -> Result<ExitCode> {
     match command {
-        Command::Serve { dir, clock_speed, start, idle, sshd } => {
+        Command::Serve { dir, clock_speed, start, idle, sshd, faults } => {
             let idle = Duration::from_secs(idle);
-            let options = Options { clock_speed, start, idle, sshd, ..Options::default() };
+            let options = Options { clock_speed, start, idle, sshd, faults, ..Options::default() };
             let dir = dir.map_or_else(|| directory(global), Ok)?;
             sandbox::serve(&dir, options, announce).await.map(|()| ExitCode::Ok)
         }
@@ -89,16 +95,12 @@ pub(super) async fn run(global: &Global, command: Command) -> Result<ExitCode> {
         Command::Stop => stop(global).await,
         Command::Bill => bill(global).await,
         Command::Requests => requests(global).await,
+        Command::Faults { plan, clear } => faults(global, plan.as_deref(), clear).await,
         Command::Jump { seconds } => admin(global).await?.jump(seconds).await.map(|_| ExitCode::Ok),
         Command::Set { changes } => {
             let changes = serde_json::from_str(&changes)
                 .map_err(|error| Error::of(ExitCode::Usage, "the changes are not JSON").because(&error))?;
             admin(global).await?.set(&changes).await.map(|()| ExitCode::Ok)
-        }
-        Command::SshFaults { faults } => {
-            let faults = serde_json::from_str(&faults)
-                .map_err(|error| Error::of(ExitCode::Usage, "the faults cannot be read").because(&error))?;
-            admin(global).await?.ssh_faults(&faults).await.map(|()| ExitCode::Ok)
         }
         Command::Reset => admin(global).await?.reset().await.map(|()| ExitCode::Ok),
     }
@@ -151,6 +153,22 @@ async fn bill(global: &Global) -> Result<ExitCode> {
     let mut out = io::stdout().lock();
     let told = if global.json { writeln!(out, "{bill}") } else { report::sandbox_bill(&mut out, &bill) };
     told.map(|()| ExitCode::Ok).map_err(cannot_print)
+}
+
+async fn faults(global: &Global, plan: Option<&Path>, clear: bool) -> Result<ExitCode> {
+    let plan = plan.map(Faults::read).transpose()?;
+    let admin = admin(global).await?;
+    if clear {
+        admin.clear_faults().await?;
+    }
+    let told = match plan {
+        Some(plan) => admin.faults(&json!(plan)).await?,
+        None => admin.strikes().await?,
+    };
+    for rule in told["rules"].as_array().into_iter().flatten() {
+        writeln!(io::stdout().lock(), "{rule}").map_err(cannot_print)?;
+    }
+    Ok(ExitCode::Ok)
 }
 
 async fn requests(global: &Global) -> Result<ExitCode> {

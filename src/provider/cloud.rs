@@ -27,6 +27,7 @@ const CURRENCY: &str = "usd";
 const MANNER: Manner = Manner {
     name: "the cloud",
     credentials_hint: "check `VERDA_CLIENT_ID` and `VERDA_CLIENT_SECRET`, or the profile in `~/.verda/credentials`",
+    advice,
     sort,
 };
 
@@ -335,6 +336,17 @@ impl CloudClient {
                 error.hint("delete what the account no longer needs (the trash counts too), or ask for more");
         }
         error
+    }
+}
+
+/// What to do about a refusal.
+fn advice(said: &Said) -> Option<&'static str> {
+    match said.status {
+        403 => Some(
+            "look in the cloud's console: is the account allowed to, and is the thing in a state for it?",
+        ),
+        404 | 410 if said.json.is_none() => Some("check `VERDA_BASE_URL`: nobody there knows this route"),
+        _ => None,
     }
 }
 

@@ -30,7 +30,9 @@ pub use login::{Encoding, Login};
 use crate::error::{Error, ExitCode, Result};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-const CALL_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a call may take on the clock, and the least that it may take in real time on a busy machine.
+const CALL_LIMIT: Duration = Duration::from_secs(60);
+const LEAST_CALL_LIMIT: Duration = Duration::from_secs(4);
 /// The longest body that is read into memory.
 const BODY_LIMIT: usize = 16 * 1024 * 1024;
 /// How often a harmless call is tried.
@@ -47,6 +49,8 @@ pub struct Manner {
     pub name: &'static str,
     /// What to do when it refuses our credentials.
     pub credentials_hint: &'static str,
+    /// What to do about a refusal, where its own words tell.
+    pub advice: fn(&Said) -> Option<&'static str>,
     /// Sorts an answer that isn't a success.
     pub sort: fn(Said) -> Trouble,
 }
@@ -71,7 +75,8 @@ impl Service {
     ///
     /// `bases` must all be https, or all on loopback (where http is allowed and no proxy is used).
     pub fn new(manner: Manner, bases: &[&Url], login: Login, clock: Clock) -> Result<Self> {
-        let client = client(manner.name, bases, CALL_TIMEOUT)?;
+        let limit = clock.real_time(CALL_LIMIT).max(LEAST_CALL_LIMIT);
+        let client = client(manner.name, bases, limit)?;
         Ok(Self { manner, client, clock, login, token: Mutex::new(None) })
     }
 
@@ -143,7 +148,7 @@ impl Service {
 
     /// Words a trouble as an error: `what` failed, and the service's own words say why.
     pub fn error(&self, what: impl Into<String>, trouble: Trouble) -> Error {
-        trouble.into_error(what.into(), self.manner.credentials_hint)
+        trouble.into_error(what.into(), &self.manner)
     }
 
     async fn token(&self) -> Result<SecretString, Trouble> {

@@ -29,6 +29,7 @@ const MANNER: Manner = Manner {
     credentials_hint: "check `DROPBOX_ACCESS_TOKEN`, or `DROPBOX_APP_KEY` and `DROPBOX_REFRESH_TOKEN`; the app needs \
                        the scopes `account_info.read`, `files.metadata.read`, `files.content.read` and \
                        `files.content.write`, and a login made after they were added",
+    advice: wire::advice,
     sort: wire::sort,
 };
 

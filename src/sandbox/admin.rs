@@ -83,7 +83,25 @@ impl Admin {
 
     /// Makes connections to instances go wrong as `faults` says, or go well again with the default.
     pub async fn ssh_faults(&self, faults: &SshFaults) -> Result<()> {
-        self.post("ssh_faults", &json!(faults)).await.map(drop)
+        self.post("faults", &json!({"ssh": faults})).await.map(drop)
+    }
+
+    /// Adds to the fault plan: `{"rules": [...], "ssh": {...}}`, as the module `faults` says. Returns what is in force.
+    pub async fn faults(&self, plan: &Value) -> Result<Value> {
+        self.post("faults", plan).await
+    }
+
+    /// Returns the rules in force and how often each has struck:
+    /// `{"rules": [{"name", "matched", "struck", "rule"}], "under_way"}`, the last being how many calls are
+    /// still to land.
+    pub async fn strikes(&self) -> Result<Value> {
+        self.get("faults").await
+    }
+
+    /// Takes every rule out of force; calls that are to land late still do.
+    pub async fn clear_faults(&self) -> Result<()> {
+        let request = self.http.delete(format!("{}/faults", self.base));
+        self.send::<Value>("faults", request).await.map(drop)
     }
 
     async fn get<T: DeserializeOwned>(&self, route: &str) -> Result<T> {

@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::faults::Plan;
 use super::process::Host;
-use super::server::SshFaults;
 use super::wire::{Call, Reply};
 use super::{cloud, store};
 use crate::error::{Error, Result};
@@ -74,9 +74,14 @@ fn route(host: &Host, call: &Call) -> Result<Option<Value>> {
                 Value::Null
             })?
         }
-        ("POST", "/ssh_faults") => {
-            (host.ssh.faults)(read(call)?);
-            Value::Null
+        ("GET", "/faults") => host.faults.told(),
+        (method @ ("POST" | "PUT"), "/faults") => {
+            host.fail(plan(call)?, method == "PUT");
+            host.faults.told()
+        }
+        ("DELETE", "/faults") => {
+            host.fail(Plan::default(), true);
+            host.faults.told()
         }
         ("POST", "/seed") => {
             let seed: Seed = read(call)?;
@@ -87,6 +92,11 @@ fn route(host: &Host, call: &Call) -> Result<Option<Value>> {
         ("POST", "/reset") => reset(host)?,
         _ => return Ok(None),
     }))
+}
+
+fn plan(call: &Call) -> Result<Plan> {
+    let plan = Plan::parse(&String::from_utf8_lossy(&call.body));
+    plan.map_err(|why| Error::new("the fault plan is wrong").why(why))
 }
 
 fn seed_store(host: &Host, seed: &SeedStore) -> Result<Value> {
@@ -103,7 +113,7 @@ fn reset(host: &Host) -> Result<Value> {
         world.store.empty()
     })??;
     (host.ssh.reset)()?;
-    (host.ssh.faults)(SshFaults::default());
+    host.fail(Plan::default(), true);
     host.journal.clear()?;
     Ok(Value::Null)
 }

@@ -87,6 +87,9 @@ fn arguments(options: &Options) -> Vec<String> {
     if let Some(start) = options.start {
         flags.push(format!("--start={start}"));
     }
+    if let Some(plan) = &options.faults {
+        flags.push(format!("--faults={}", plan.display()));
+    }
     if options.idle != usual.idle {
         flags.push(format!("--idle={}", options.idle.as_secs()));
     }

@@ -27,7 +27,7 @@ pub struct Request {
     /// The raw query.
     #[serde(default)]
     pub query: String,
-    /// The answer's status.
+    /// The answer's status; 0 when nothing was answered.
     pub status: u16,
     /// The sandbox's time when the answer was ready.
     pub at: Timestamp,
@@ -37,6 +37,9 @@ pub struct Request {
     /// The body as text, up to 64 KiB.
     #[serde(default)]
     pub body: String,
+    /// The fault that struck it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub struck: Option<String>,
 }
 
 impl Request {
@@ -117,6 +120,7 @@ mod tests {
             at: Timestamp::UNIX_EPOCH,
             headers: BTreeMap::new(),
             body: Request::kept(&vec![b'x'; KEPT_BODY + 1]),
+            struck: None,
         };
         Journal::open(&path).unwrap().note(request.clone());
         let again = Journal::open(&path).unwrap();

@@ -7,6 +7,7 @@ mod admin_routes;
 pub mod attach;
 pub mod clock;
 pub mod cloud;
+pub mod faults;
 pub mod gateway;
 pub mod journal;
 pub mod laptop;
@@ -27,6 +28,7 @@ use std::path::Path;
 
 pub use admin::Admin;
 pub use attach::{attach, living};
+pub use faults::Faults;
 pub use journal::{Journal, Request};
 pub use options::{Options, Ready};
 pub use server::SshFaults;

@@ -19,11 +19,20 @@ pub struct Options {
     pub exe: Option<PathBuf>,
     /// The OpenSSH server that serves instances, by its absolute path; the sandbox's own by default.
     pub sshd: Option<PathBuf>,
+    /// A file with what the HTTP services do wrong from the start; nothing by default.
+    pub faults: Option<PathBuf>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { clock_speed: 60.0, start: None, idle: Duration::from_secs(600), exe: None, sshd: None }
+        Self {
+            clock_speed: 60.0,
+            start: None,
+            idle: Duration::from_secs(600),
+            exe: None,
+            sshd: None,
+            faults: None,
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
-use axum::extract::{Request as HttpRequest, State};
+use axum::extract::{ConnectInfo, Request as HttpRequest, State};
 use axum::http::Response;
 use jiff::Timestamp;
 use serde_json::Value;
@@ -19,9 +19,11 @@ use tokio::task::JoinSet;
 
 use super::admin_routes;
 use super::attach::living;
-use super::clock::{Clock, http_date};
+use super::clock::Clock;
 use super::cloud::Effect;
+use super::faults::{self, Faults, Lines, Plan, Scissors};
 use super::journal::{Journal, Request};
+use super::server::SshFaults;
 use super::ssh_side::{SshNeeds, SshSide};
 use super::state::{Vault, World, cannot_use, prepare, write_whole};
 use super::wire::{Call, LARGEST_BODY, Reply, form};
@@ -39,6 +41,7 @@ pub struct Host {
     pub(super) clock: Clock,
     pub(super) journal: Journal,
     pub(super) ssh: SshSide,
+    pub(super) faults: Faults,
     kept: Arc<Mutex<Kept>>,
     last_used: Mutex<Instant>,
     stop: watch::Sender<bool>,
@@ -52,11 +55,15 @@ struct Kept {
 }
 
 /// The services that listen.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Service {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Service {
+    /// The cloud's API.
     Cloud,
+    /// Dropbox's API host.
     DropboxApi,
+    /// Dropbox's content host.
     DropboxContent,
+    /// The sandbox's own routes.
     Admin,
 }
 
@@ -81,6 +88,7 @@ pub async fn serve_with<F: Future<Output = Result<SshSide>>>(
     let ready_file = dir.join("ready.json");
     forget(&ready_file)?;
 
+    let plan = options.faults.as_deref().map(Faults::read).transpose()?;
     let [cloud, api, content, admin] = [open().await?, open().await?, open().await?, open().await?];
     let (vault, mut world) = Vault::open(&dir, options.start.unwrap_or_else(Timestamp::now))?;
     world.store.connect(&dir, &content.url)?;
@@ -91,7 +99,9 @@ pub async fn serve_with<F: Future<Output = Result<SshSide>>>(
 
     let (stop, stopped) = watch::channel(false);
     let last_used = Mutex::new(Instant::now());
-    let host = Arc::new(Host { clock, journal, ssh, kept, last_used, stop, ready_file: ready_file.clone() });
+    let faults = Faults::default();
+    let ready_path = ready_file.clone();
+    let host = Arc::new(Host { clock, journal, ssh, faults, kept, last_used, stop, ready_file: ready_path });
     let urls = [&cloud, &api, &content, &admin].map(|door| door.url.clone());
     let mut serving = JoinSet::new();
     for (service, door) in [
@@ -100,8 +110,11 @@ pub async fn serve_with<F: Future<Output = Result<SshSide>>>(
         (Service::DropboxContent, content),
         (Service::Admin, admin),
     ] {
-        serving.spawn(listen(Arc::clone(&host), service, door.listener, stopped.clone()));
+        let lines = Lines::of(Arc::clone(&host), service, door.listener)
+            .map_err(|error| Error::new("cannot listen on `127.0.0.1`").because(&error))?;
+        serving.spawn(listen(Arc::clone(&host), service, lines, stopped.clone()));
     }
+    host.fail(plan.unwrap_or_default(), true);
     let ready = host.ready(urls);
     let text = serde_json::to_vec(&ready)
         .map_err(|error| Error::new("cannot describe the sandbox").because(&error))?;
@@ -132,6 +145,14 @@ impl Host {
         Ok(value)
     }
 
+    /// Puts a fault plan into force, beside the one before or, with `replace`, instead of it.
+    pub(super) fn fail(&self, plan: Plan, replace: bool) {
+        if let Some(faults) = plan.ssh.or_else(|| replace.then(SshFaults::default)) {
+            (self.ssh.faults)(faults);
+        }
+        self.faults.install(plan.rules, replace, self.clock.now());
+    }
+
     /// Asks the process to end.
     pub(super) fn stop(&self) {
         self.stop.send_replace(true);
@@ -150,8 +171,14 @@ impl Host {
         }
     }
 
-    /// Answers one request and notes it.
-    fn answer(&self, service: Service, call: &Call) -> Reply {
+    /// Waits until the process is told to end.
+    pub(super) async fn stopped(&self) {
+        // The sender is ours: there is always one.
+        let _ = self.stop.subscribe().wait_for(|stopped| *stopped).await;
+    }
+
+    /// Lets one request have its effect and returns the answer.
+    pub(super) fn perform(&self, service: Service, call: &Call) -> Reply {
         *self.last_used.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
         let reply = match service {
             Service::Cloud => self.with_world(|world, now| world.cloud.answer(call, now)),
@@ -159,9 +186,14 @@ impl Host {
             Service::DropboxContent => self.with_world(|world, now| world.store.answer_content(call, now)),
             Service::Admin => return admin_routes::answer(self, call),
         };
-        let reply = reply.unwrap_or_else(|error| Reply::text(500, error.to_string()));
-        self.journal.note(noted(service, call, reply.status, self.clock.now()));
-        reply
+        reply.unwrap_or_else(|error| Reply::text(500, error.to_string()))
+    }
+
+    /// Notes one request in the journal, with the fault that struck it; nothing of the sandbox's own routes.
+    pub(super) fn note(&self, service: Service, call: &Call, status: u16, struck: Option<String>) {
+        if service != Service::Admin {
+            self.journal.note(Request { struck, ..noted(service, call, status, self.clock.now()) });
+        }
     }
 
     /// Lets time pass in the world until somebody or something ends it.
@@ -232,22 +264,20 @@ impl Host {
     }
 }
 
-async fn listen(
-    host: Arc<Host>,
-    service: Service,
-    listener: TcpListener,
-    mut stopped: watch::Receiver<bool>,
-) {
-    let router =
-        Router::new().fallback(move |State(host): State<Arc<Host>>, request| handle(host, service, request));
+async fn listen(host: Arc<Host>, service: Service, lines: Lines, mut stopped: watch::Receiver<bool>) {
+    let handle = move |State(host): State<Arc<Host>>, ConnectInfo(line): ConnectInfo<Scissors>, request| {
+        handle(host, service, line, request)
+    };
+    let service = Router::new().fallback(handle).with_state(host);
+    let service = service.into_make_service_with_connect_info::<Scissors>();
     let end = async move {
         let _ = stopped.wait_for(|stopped| *stopped).await;
     };
     // Nobody is left to tell when accepting fails; the process ends through its other ways.
-    let _ = axum::serve(listener, router.with_state(host)).with_graceful_shutdown(end).await;
+    let _ = axum::serve(lines, service).with_graceful_shutdown(end).await;
 }
 
-async fn handle(host: Arc<Host>, service: Service, request: HttpRequest) -> Response<Body> {
+async fn handle(host: Arc<Host>, service: Service, line: Scissors, request: HttpRequest) -> Response<Body> {
     let (parts, body) = request.into_parts();
     let Ok(body) = to_bytes(body, LARGEST_BODY).await else {
         return Reply::text(413, "Request entity too large").into_response();
@@ -255,11 +285,7 @@ async fn handle(host: Arc<Host>, service: Service, request: HttpRequest) -> Resp
     let query = form(parts.uri.query().unwrap_or_default());
     let path = parts.uri.path().to_owned();
     let call = Call { method: parts.method, path, query, headers: parts.headers, body };
-    let clock = host.clock.clone();
-    // Answering hashes and waits for the disk; both would hold up every other connection here.
-    let reply = tokio::task::spawn_blocking(move || host.answer(service, &call)).await;
-    let reply = reply.unwrap_or_else(|_| Reply::text(500, ""));
-    reply.with("date", http_date(clock.now())).into_response()
+    faults::answer(host, service, call, line).await
 }
 
 fn needs(
@@ -303,6 +329,7 @@ fn noted(service: Service, call: &Call, status: u16, at: Timestamp) -> Request {
         at,
         headers: headers.collect::<BTreeMap<_, _>>(),
         body: if token_call { without_secrets(&call.body) } else { Request::kept(&call.body) },
+        struck: None,
     }
 }
 
@@ -367,7 +394,8 @@ fn lock_kept(kept: &Mutex<Kept>) -> MutexGuard<'_, Kept> {
 }
 
 impl Service {
-    fn name(self) -> &'static str {
+    /// Returns its name in the journal and in fault plans.
+    pub fn name(self) -> &'static str {
         match self {
             Self::Cloud => "cloud",
             Self::DropboxApi => "dropbox_api",

@@ -149,6 +149,7 @@ fn noting(needs: &SshNeeds) -> server::Journal {
             at: clock.now(),
             headers: Default::default(),
             body: Request::kept(&request.stdin),
+            struck: None,
         });
     })
 }

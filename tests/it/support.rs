@@ -77,13 +77,32 @@ impl Project {
         Self { folder, world: None, speed: 120, ready: Value::Null }
     }
 
+    /// A project whose world is a copy of this one's, which must not be running; faster or slower.
+    ///
+    /// Copying changes files' times: on a machine that comes along, everything looks new.
+    pub fn copy(&self, speed: u32) -> Self {
+        let mut copy =
+            Self::without_world(&std::fs::read_to_string(self.path().join("session.toml")).unwrap());
+        let copied = Command::new("cp").arg("-a").arg(self.path().join(".dacapo")).arg(copy.path()).status();
+        assert!(copied.unwrap().success());
+        copy.speed = speed;
+        copy.start_world();
+        copy
+    }
+
     /// Starts the world, or starts it again.
     pub fn start_world(&mut self) {
+        self.start_world_with(&[]);
+    }
+
+    /// Starts the world, or starts it again, with more arguments for `sandbox serve`.
+    pub fn start_world_with(&mut self, more: &[&str]) {
         self.stop_world();
         let mut child = self
             .command(&["sandbox", "serve", "--clock-speed", &self.speed.to_string(), "--dir"])
             .arg(self.sandbox())
             .args(crate::sshd().map(|program| format!("--sshd={program}")))
+            .args(more)
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
@@ -161,7 +180,9 @@ impl Project {
     /// Makes connections to servers go wrong from now on; `{}` ends it.
     #[track_caller]
     pub fn ssh_faults(&self, faults: &Value) {
-        self.dacapo(&["sandbox", "ssh-faults", &faults.to_string()]).exits(0);
+        let plan = self.path().join("ssh-faults.json");
+        std::fs::write(&plan, serde_json::json!({"ssh": faults}).to_string()).unwrap();
+        self.dacapo(&["sandbox", "faults", plan.to_str().unwrap()]).exits(0);
     }
 
     /// Deletes a file from the world's Dropbox behind dacapo's back.
@@ -208,7 +229,8 @@ u.urlopen(u.Request(url, sys.stdin.buffer.read(), headers)).read()";
         listing.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
-    fn stop_world(&mut self) {
+    /// Ends the world's process; what it keeps stays.
+    pub fn stop_world(&mut self) {
         if let Some(mut child) = self.world.take() {
             self.dacapo(&["sandbox", "stop"]);
             let _ = child.wait();

@@ -6,7 +6,7 @@ use crate::record;
 
 /// Decodes the body, or says how it was refused.
 fn read<T: DeserializeOwned>(data: &[u8], errors: &mut Vec<Error>) -> Option<T> {
-    http::decode(data, false).map_err(|trouble| errors.push(worded(trouble))).ok()
+    http::decode(data, false).map_err(|trouble| errors.push(worded(trouble, &MANNER))).ok()
 }
 
 /// `GET /instances` and `GET /instances/{id}`.
@@ -82,7 +82,7 @@ pub(crate) fn fate(data: &[u8]) -> Outcome {
         }
         Err(trouble) => {
             assert!(!trouble.is_without_effect(), "{trouble:?}");
-            (vec![worded(trouble)], Vec::new())
+            (vec![worded(trouble, &MANNER)], Vec::new())
         }
     }
 }
@@ -100,7 +100,7 @@ pub(crate) fn refusal(data: &[u8]) -> Outcome {
     if matches!(trouble, Trouble::NoCapacity(_)) {
         assert_eq!(status, 503);
     }
-    (vec![worded(trouble)], words)
+    (vec![worded(trouble, &MANNER)], words)
 }
 
 /// Types, stock, images, locations, keys, balance.

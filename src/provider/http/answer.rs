@@ -12,6 +12,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::Manner;
 use crate::error::{Error, ExitCode, Result};
 
 /// How much of an answer is quoted in a message, in characters.
@@ -229,7 +230,7 @@ impl Trouble {
         self
     }
 
-    pub(super) fn into_error(self, what: String, credentials_hint: &str) -> Error {
+    pub(super) fn into_error(self, what: String, manner: &Manner) -> Error {
         let kind = match &self {
             Self::Expired(_) | Self::Credentials(_) => ExitCode::Credentials,
             Self::NoCapacity(_) => ExitCode::NoCapacity,
@@ -241,7 +242,7 @@ impl Trouble {
         match self {
             Self::Login(inner) => inner.within(error.what),
             Self::Expired(said) | Self::Credentials(said) => {
-                error.why(said.to_string()).hint(credentials_hint)
+                error.why(said.to_string()).hint(manner.credentials_hint)
             }
             Self::Redirected(said) => {
                 error.why(said.to_string()).why("redirects are not followed").hint("check the address")
@@ -249,14 +250,25 @@ impl Trouble {
             Self::Refused(said) if kind == ExitCode::Budget => {
                 error.why(said.to_string()).hint("add credit to the account, then run the command again")
             }
-            Self::Busy(said)
-            | Self::Gone(said)
-            | Self::Conflict(said)
-            | Self::NoCapacity(said)
-            | Self::Refused(said) => error.why(said.to_string()),
-            Self::Unreachable(why) | Self::Unknown { what: why, .. } | Self::Undecodable(why) => {
-                error.why(why)
+            Self::Busy(said) => error.why(said.to_string()).hint("wait a little, then run the command again"),
+            Self::NoCapacity(said) => error
+                .why(said.to_string())
+                .hint("try later, or add an `instance.type` or `instance.location` to session.toml"),
+            Self::Gone(said) | Self::Conflict(said) | Self::Refused(said) => {
+                let advice = (manner.advice)(&said).unwrap_or(
+                    "run the command again; if the answer is the same, the account or the request needs a look",
+                );
+                error.why(said.to_string()).hint(advice)
             }
+            Self::Unreachable(why) => {
+                error.why(why).hint("check the network and the address, then run the command again")
+            }
+            Self::Unknown { what: why, .. } => {
+                error.why(why).hint("run the command again: it looks at what is there and goes on from that")
+            }
+            Self::Undecodable(why) => error.why(why).hint(
+                "run the command again; if the answer is the same, this version doesn't know the service's",
+            ),
         }
     }
 }

@@ -22,7 +22,12 @@ impl Clock {
 
     /// Sleeps until `duration` has passed on this clock.
     pub async fn sleep(&self, duration: Duration) {
-        tokio::time::sleep(duration.div_f64(self.factor)).await;
+        tokio::time::sleep(self.real_time(duration)).await;
+    }
+
+    /// Returns how long a time on this clock takes in real time.
+    pub fn real_time(&self, duration: Duration) -> Duration {
+        duration.div_f64(self.factor)
     }
 
     /// Returns how long ago `then` was on this clock.

@@ -6,6 +6,10 @@ use super::*;
 /// What a decoder refused, as a user would see it, and the words that it promises to be printable.
 pub(crate) type Outcome = (Vec<Error>, Vec<String>);
 
+/// A service that sorts by status alone.
+const MANNER: Manner =
+    Manner { name: "the service", credentials_hint: "log in", advice: |_| None, sort: Trouble::by_status };
+
 /// Reads an answer: a status, then `name: value` lines, an empty line, the body.
 pub(crate) fn answer(data: &[u8]) -> Option<Answer> {
     let end = data.windows(2).position(|pair| pair == b"\n\n");
@@ -27,13 +31,13 @@ pub(crate) fn said(answer: Answer) -> Option<Said> {
 }
 
 /// Asserts what holds of any trouble, and words it.
-pub(crate) fn worded(trouble: Trouble) -> Error {
+pub(crate) fn worded(trouble: Trouble, manner: &Manner) -> Error {
     assert!(wait(1, &trouble).is_none_or(|wait| wait <= LONGEST_WAIT), "{trouble:?}");
     assert_eq!(wait(TRIES, &trouble), None, "tried often enough");
     let secret: SecretString = "s3cr3t".into();
     let hidden = trouble.clone().without(std::iter::once(&secret));
     assert!(!format!("{hidden:?}").contains("s3cr3t"), "{hidden:?}");
-    let error = trouble.into_error("cannot read the cloud".into(), "check it");
+    let error = trouble.into_error("cannot read it".into(), manner);
     let longest = error.why.iter().map(String::len).max().unwrap_or_default();
     assert!(longest < 4_000, "{longest} bytes of {:.200}", error.to_string());
     error
@@ -50,7 +54,7 @@ pub(crate) fn answer_parts(data: &[u8]) -> Outcome {
     }
     match answer.date() {
         Ok(date) => assert!(http_date(answer.headers["date"].as_bytes()) == Some(date)),
-        Err(trouble) => errors.push(worded(trouble)),
+        Err(trouble) => errors.push(worded(trouble, &MANNER)),
     }
     match Token::read(&answer) {
         Ok(token) => {
@@ -62,7 +66,7 @@ pub(crate) fn answer_parts(data: &[u8]) -> Outcome {
             let words = format!("{trouble:?}");
             let body = String::from_utf8_lossy(&answer.body);
             assert!(body.len() < 40 || !words.contains(body.trim()), "{words}");
-            errors.push(worded(trouble));
+            errors.push(worded(trouble, &MANNER));
         }
     }
     (errors, Vec::new())

@@ -98,7 +98,8 @@ impl Fake {
     }
 }
 
-const MANNER: Manner = Manner { name: "the test", credentials_hint: "log in", sort: Trouble::by_status };
+const MANNER: Manner =
+    Manner { name: "the test", credentials_hint: "log in", advice: |_| None, sort: Trouble::by_status };
 
 fn service(fake: &Fake, login: Login) -> (Service, Url) {
     let base = base_url(&fake.url).unwrap();

@@ -132,7 +132,13 @@ impl Kind {
             Self::Unclear => "run `apply` again: it looks whether the store has it",
             Self::NotGzip => "the stored version isn't what its name says; pin another one",
             Self::DiskFull => "free space on the server, or choose a larger `os_volume`",
-            _ => return None,
+            Self::Http => {
+                "run the command again: it asks for a new link and sends or fetches what is missing"
+            }
+            Self::TooLarge => return None,
+            _ => {
+                "run the command again; if it ends the same way, look at the server: `dacapo run -- COMMAND`"
+            }
         })
     }
 }

@@ -9,12 +9,12 @@ const ROOT: &str = "/fastai/lesson3";
 pub(crate) fn listing(data: &[u8]) -> Outcome {
     let page: wire::Page = match http::decode(data, false) {
         Ok(page) => page,
-        Err(trouble) => return (vec![worded(trouble)], Vec::new()),
+        Err(trouble) => return (vec![worded(trouble, &MANNER)], Vec::new()),
     };
     let (entries, mut files) = (page.entries.len(), BTreeMap::new());
     for entry in page.entries {
         if let Err(trouble) = entry.take_part_in(&mut files) {
-            return (vec![worded(trouble)], Vec::new());
+            return (vec![worded(trouble, &MANNER)], Vec::new());
         }
     }
     assert!(files.len() <= entries);
@@ -39,7 +39,7 @@ pub(crate) fn metadata(data: &[u8]) -> Outcome {
         Ok(Trace::There(file)) => drop(file.into_stored(ROOT)),
         Ok(Trace::Never) => panic!("an answer with metadata isn't the absence of any"),
         Ok(Trace::Deleted) => {}
-        Err(trouble) => errors.push(worded(trouble)),
+        Err(trouble) => errors.push(worded(trouble, &MANNER)),
     }
     if let Ok(usage) = http::decode::<wire::SpaceUsage>(data, false) {
         let _ = usage.free();
@@ -50,7 +50,7 @@ pub(crate) fn metadata(data: &[u8]) -> Outcome {
         http::decode::<wire::UploadLink>(data, true).err(),
         http::decode::<wire::Account>(data, false).err(),
     ] {
-        errors.extend(trouble.map(worded));
+        errors.extend(trouble.map(|trouble| worded(trouble, &MANNER)));
     }
     (errors, Vec::new())
 }
@@ -73,7 +73,7 @@ pub(crate) fn refusal(data: &[u8]) -> Outcome {
         }
         _ => None,
     };
-    (vec![worded(trouble)], code.into_iter().collect())
+    (vec![worded(trouble, &MANNER)], code.into_iter().collect())
 }
 
 /// A file and the header that describes it: what is returned is what the store holds.
@@ -88,7 +88,7 @@ pub(crate) fn download(data: &[u8]) -> Outcome {
             }
             other => panic!("a file that came isn't {other:?}"),
         },
-        Err(trouble) => (vec![worded(trouble)], Vec::new()),
+        Err(trouble) => (vec![worded(trouble, &MANNER)], Vec::new()),
     }
 }
 

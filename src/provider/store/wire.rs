@@ -236,6 +236,21 @@ pub(super) fn sort(mut said: Said) -> Trouble {
     }
 }
 
+/// What to do about a refusal.
+pub(super) fn advice(said: &Said) -> Option<&'static str> {
+    if has(said, "insufficient_space") || has(said, "insufficient_quota") {
+        return Some(
+            "the Dropbox is full: make room in it, then run the command again; nothing was overwritten",
+        );
+    }
+    if has(said, "no_write_permission") || has(said, "access_restricted") {
+        return Some(
+            "the Dropbox lets nobody write there: name another folder as `store`, or have it changed",
+        );
+    }
+    None
+}
+
 /// Returns whether the refusal's tags begin with `code` (`path/conflict`).
 pub(super) fn is(said: &Said, code: &str) -> bool {
     let rest = said.code.as_deref().and_then(|tags| tags.strip_prefix(code));
