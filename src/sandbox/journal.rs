@@ -31,7 +31,7 @@ pub struct Request {
     pub status: u16,
     /// The sandbox's time when the answer was ready.
     pub at: Timestamp,
-    /// Header names and values; of `Authorization` only that it was seen.
+    /// Header names and values; of `Authorization` only the scheme.
     #[serde(default)]
     pub headers: BTreeMap<String, String>,
     /// The body as text, up to 64 KiB.

@@ -313,9 +313,8 @@ fn needs(
 /// Returns what the journal keeps of a request.
 fn noted(service: Service, call: &Call, status: u16, at: Timestamp) -> Request {
     let headers = call.headers.iter().map(|(name, value)| {
-        let hidden = name == "authorization";
-        let value =
-            if hidden { "seen".to_owned() } else { String::from_utf8_lossy(value.as_bytes()).into_owned() };
+        let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
+        let value = if name == "authorization" { scheme(&value) } else { value };
         (name.to_string(), value)
     });
     let token_call = call.path.ends_with("/oauth2/token");
@@ -333,9 +332,14 @@ fn noted(service: Service, call: &Call, status: u16, at: Timestamp) -> Request {
     }
 }
 
+/// Returns what may be kept of an `Authorization`.
+fn scheme(authorization: &str) -> String {
+    format!("{} ****", authorization.split(' ').next().unwrap_or_default())
+}
+
 /// Hides the secrets of the one kind of call that has to carry them; anywhere else they are to be seen.
 fn without_secrets(body: &[u8]) -> String {
-    const SECRET: [&str; 2] = ["client_secret", "refresh_token"];
+    const SECRET: [&str; 4] = ["client_secret", "refresh_token", "code", "code_verifier"];
     if let Ok(Value::Object(mut fields)) = serde_json::from_slice(body) {
         for (_, value) in fields.iter_mut().filter(|(name, _)| SECRET.contains(&name.as_str())) {
             *value = Value::from("****");

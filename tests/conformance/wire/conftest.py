@@ -54,7 +54,15 @@ def ours(laptop):
     laptop.sandbox("up", "--yes")
     world.set(cloud={"status": {machine(world): "discontinued"}})
     volume = next(one["id"] for one in world.admin("GET", "bill")["billing"] if one["kind"] == "volume")
+    # The deletion's answer is lost, so the volume itself is asked.
+    unclear = {"answer": {"status": 500, "after": True}}
+    fail(world, service="cloud", method="PUT", path="/v1/volumes", fault=unclear)
     laptop.sandbox("down", "--yes", "--discard", "server:gone", "--discard", f"volume:{volume}")
+
+    # A listing of more than one page.
+    more = {"change": {"set": {"/has_more": True}}}
+    fail(world, service="dropbox_api", path="/2/files/list_folder", fault=more)
+    laptop.sandbox("status")
 
     # Outside the sandbox's own set-up, Dropbox is logged in to with a refresh token. Git still has only
     # the world's ssh, which leads nowhere but into the world.
@@ -76,6 +84,11 @@ def ours(laptop):
         DROPBOX_CONTENT_URL=ready["dropbox_content"],
     )
     return [request for request in world.requests() if request["service"] in SERVICES]
+
+
+def fail(world, **rule):
+    """Makes one call go wrong as the rule says."""
+    world.admin("POST", "faults", {"rules": [rule]})
 
 
 def machine(world):

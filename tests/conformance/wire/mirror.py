@@ -120,10 +120,14 @@ MIRRORS = {
     "cloud GET /v1/ssh-keys": lambda ready, _: cloud_client(ready).ssh_keys.get(),
     "cloud POST /v1/ssh-keys": add_key,
     "cloud GET /v1/volumes": lambda ready, _: cloud_client(ready).volumes.get(),
+    "cloud GET /v1/volumes/{id}": lambda ready, request: cloud_client(ready).volumes.get_by_id(last(request)),
     "cloud PUT /v1/volumes": remove_volume,
     "dropbox_api POST /oauth2/token": refresh,
     "dropbox_api POST /2/users/get_current_account": lambda ready, _: store_client(ready).users_get_current_account(),
     "dropbox_api POST /2/files/list_folder": list_folder,
+    "dropbox_api POST /2/files/list_folder/continue": lambda ready, request: store_client(
+        ready
+    ).files_list_folder_continue(**argument_of(request)),
     "dropbox_api POST /2/files/get_metadata": lambda ready, request: store_client(ready).files_get_metadata(
         **argument_of(request)
     ),
