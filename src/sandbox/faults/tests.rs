@@ -269,3 +269,10 @@ fn a_plan_that_is_shown_can_be_given_again_and_every_name_is_of_a_fault_that_sta
         assert_eq!(Plan::parse(&json!(plan).to_string()).unwrap(), plan);
     }
 }
+
+#[test]
+fn every_fault_that_can_be_named_is_in_the_readme() {
+    let readme = include_str!("../../../README.md");
+    let missing: Vec<_> = catalogue::names().filter(|name| !readme.contains(&format!("`{name}`"))).collect();
+    assert_eq!(missing, [""; 0]);
+}
