@@ -439,6 +439,7 @@ impl Run<'_, '_> {
     async fn instance(&self, id: &str) -> Result<Instance> {
         self.providers().cloud.instance(id).await?.ok_or_else(|| {
             Error::new(format!("the cloud doesn't know machine `{id}` any more"))
+                .why("asked for it by its id, it answers that there is none")
                 .hint("`dacapo plan` shows what is left")
         })
     }

@@ -24,7 +24,7 @@ use faults::{FAULTS, Fault};
 use worlds::Prepared;
 
 /// How many cells `cargo test` runs.
-const SAMPLE: usize = 48;
+const SAMPLE: usize = 40;
 /// How many cells run at once: most of their time is waiting.
 const WORKERS: usize = 4;
 
