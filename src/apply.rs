@@ -110,7 +110,7 @@ async fn carry_out(
 ) -> Result<()> {
     let started = Instant::now();
     context.events.send(Event::Started { action: action.clone() });
-    let mut run = Run { context, hold, action, waited: Duration::ZERO };
+    let mut run = Run { context, hold, action, waited: Duration::ZERO, unclear: Vec::new() };
     match action.kind() {
         Kind::Settle => run.settle().await?,
         Kind::Adopt { .. } => run.adopt().await?,
@@ -139,6 +139,8 @@ struct Run<'a, 'c> {
     action: &'a Action,
     /// How long the protocol has waited for the cloud to settle.
     waited: Duration,
+    /// What was said instead of a clear answer to each order so far.
+    unclear: Vec<String>,
 }
 
 impl Run<'_, '_> {

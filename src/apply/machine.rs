@@ -22,6 +22,8 @@ const POLL: Duration = Duration::from_secs(5);
 const BOOT: Duration = Duration::from_secs(30 * 60);
 /// How long the protocol waits in one action for a machine to leave a passing state.
 const SETTLED: Duration = Duration::from_secs(60 * 60);
+/// How many orders without a clear answer one action sends, the quiet window between them.
+const ORDERS: usize = 3;
 /// How long sshd may take from then on.
 const SSHD: Duration = Duration::from_secs(15 * 60);
 /// How long it may refuse the login key until the image has put it in its place.
@@ -79,6 +81,7 @@ impl Run<'_, '_> {
         loop {
             let look = self.look().await?;
             match next(self.hold.record(), look.view(), &goal, &mut hand) {
+                Step::Post(_) if self.unclear.len() >= ORDERS => return Err(never_clear(&self.unclear)),
                 Step::Post(intent) => {
                     if let Some(why) = self.post(&intent, candidate).await? {
                         return Ok(Built::NoCapacity(why));
@@ -121,6 +124,7 @@ impl Run<'_, '_> {
                 let later = Intent { noted_at: now.max(intent.noted_at), ..intent.clone() };
                 let record = Record { intent: Some(later.clone()), ..self.hold.record().clone() };
                 self.hold.write(self.context.providers, record).await?;
+                self.unclear.push(why.clone());
                 self.stage(Stage::Unclear { why });
                 self.stage(Stage::Watching { until: later.noted_at + record::QUIET_WINDOW });
                 Ok(None)
@@ -435,6 +439,7 @@ impl Run<'_, '_> {
     async fn instance(&self, id: &str) -> Result<Instance> {
         self.providers().cloud.instance(id).await?.ok_or_else(|| {
             Error::new(format!("the cloud doesn't know machine `{id}` any more"))
+                .why("asked for it by its id, it answers that there is none")
                 .hint("`dacapo plan` shows what is left")
         })
     }
@@ -512,6 +517,18 @@ fn too_slow(id: &str, status: &Status) -> Error {
         .hint("it bills; `dacapo status` shows it, the same command again goes on waiting")
 }
 
+/// Nothing turned up each time; the intent stays open, so that whoever comes next looks again first.
+fn never_clear(unclear: &[String]) -> Error {
+    let mut why = unclear.to_vec();
+    why.dedup();
+    let what =
+        format!("the cloud gave no clear answer to {} orders, and no machine has turned up", unclear.len());
+    let error = why.into_iter().fold(Error::new(what), Error::why);
+    error.hint(
+        "nothing of it is listed or bills; run the same command again later: it looks again before it orders",
+    )
+}
+
 fn unsettled(look: &Look) -> Error {
     let states: Vec<String> = look
         .list
@@ -519,6 +536,7 @@ fn unsettled(look: &Look) -> Error {
         .map(|instance| format!("machine `{}` is {}", instance.id, instance.status))
         .collect();
     let error = Error::new("the cloud has not settled within an hour");
+    let error = if states.is_empty() { error.why("it lists no machine of this session") } else { error };
     let error = states.into_iter().fold(error, Error::why);
     error.hint("what it lists bills; the same command again goes on waiting")
 }

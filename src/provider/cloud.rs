@@ -223,9 +223,7 @@ impl CloudClient {
         let what = || format!("cannot delete the instance `{instance}`");
         match outcome {
             Ok(None) => Ok(Deleted::Accepted),
-            Ok(Some(refusal)) => {
-                deleted_anyway(&refusal).ok_or_else(|| Error::new(what()).why(http::readable(&refusal)))
-            }
+            Ok(Some(refusal)) => deleted_anyway(&refusal).ok_or_else(|| refused(what(), &refusal)),
             Err(Trouble::Gone(_)) => Ok(Deleted::Gone),
             Err(Trouble::Refused(said)) if let Some(deleted) = deleted_anyway(&said.message) => Ok(deleted),
             Err(trouble) => Err(self.error(what(), trouble)),
@@ -239,7 +237,7 @@ impl CloudClient {
         let what = || format!("cannot start the instance `{instance}`");
         match self.service.patiently(&call, |answer| wire::fate(&answer, instance)).await {
             Ok(None) => Ok(()),
-            Ok(Some(refusal)) => Err(Error::new(what()).why(http::readable(&refusal))),
+            Ok(Some(refusal)) => Err(refused(what(), &refusal)),
             Err(trouble) => Err(self.error(what(), trouble)),
         }
     }
@@ -337,6 +335,15 @@ impl CloudClient {
         }
         error
     }
+}
+
+/// Words a refusal of one item of an action.
+fn refused(what: String, refusal: &str) -> Error {
+    let why = http::readable(refusal);
+    let why = if why.is_empty() { "the cloud refused it without a reason".to_owned() } else { why };
+    Error::new(what)
+        .why(why)
+        .hint("run the command again; if the answer is the same, look in the cloud's console")
 }
 
 /// What to do about a refusal.

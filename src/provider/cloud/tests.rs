@@ -358,6 +358,21 @@ async fn refusals_that_mean_gone_or_not_yet_are_told_apart_alone_and_in_207() {
 }
 
 #[tokio::test]
+async fn a_word_that_nobody_knows_says_nothing_and_a_refusal_without_words_is_still_one() {
+    let pondering = json!([{"action": "delete", "instanceId": ID, "status": "pondering"}]);
+    let (deleted, fake) = delete_against(move |_| say(202, &pondering)).await;
+    assert_eq!((deleted.unwrap(), fake.count("PUT")), (Deleted::Accepted, 1));
+    for item in [json!({"status": "error"}), json!({"status": "pondering", "statusCode": 403})] {
+        let mut item = item;
+        item["instanceId"] = json!(ID);
+        let (deleted, _) = delete_against(move |_| say(207, &json!([item]))).await;
+        let error = deleted.unwrap_err();
+        assert_eq!(error.why, ["the cloud refused it without a reason"]);
+        assert!(error.hint.is_some());
+    }
+}
+
+#[tokio::test]
 async fn a_delete_with_an_unclear_answer_is_sent_again() {
     let gone = json!({"code": "forbidden_action", "message": "Can't discontinue a discontinued instance"});
     let (deleted, fake) =

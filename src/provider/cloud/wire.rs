@@ -216,7 +216,7 @@ struct ActionResult {
 
 /// Reads what a 2xx answer to an action says of `instance`: none for taken, else the refusal.
 ///
-/// 204 and empty bodies say nothing per item; the caller sees by the instance's state.
+/// 204, empty bodies and unknown words say nothing per item; the caller sees by the instance's state.
 pub(super) fn fate(answer: &Answer, instance: &str) -> Result<Option<String>, Trouble> {
     if answer.body.trim_ascii().is_empty() {
         return Ok(None);
@@ -227,6 +227,13 @@ pub(super) fn fate(answer: &Answer, instance: &str) -> Result<Option<String>, Tr
     };
     match result.status.as_str() {
         "success" => Ok(None),
+        // A word that nobody has heard of, without a reason, says as little as an empty body.
+        word if word != "error"
+            && result.error.is_empty()
+            && result.status_code.is_none_or(|code| code < 400) =>
+        {
+            Ok(None)
+        }
         _ if result.status_code.is_some_and(|code| code >= 500) => {
             Err(Trouble::Unknown { what: result.error, after: None })
         }

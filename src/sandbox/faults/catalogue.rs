@@ -16,8 +16,11 @@ const LATE: f64 = 100.0;
 const PAGE: &str = "<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body>\r\n<center><h1>502 Bad Gateway</h1>\
                     </center>\r\n<hr><center>nginx</center>\r\n</body>\r\n</html>\r\n";
 
-/// Every name, with what it stands for.
-const NAMES: [(&str, fn() -> Fault); 55] = [
+/// A name and what it stands for.
+type Named = (&'static str, fn() -> Fault);
+
+/// Every name.
+const NAMES: &[Named] = &[
     // The cloud's refusals.
     ("invalid_request", || cloud(400, "invalid_request", "Invalid request")),
     ("unauthorized", || cloud(401, "unauthorized_request", "Access token is missing, invalid or expired")),

@@ -16,6 +16,9 @@ const WATCHDOG: Duration = Duration::from_secs(120);
 /// How a command may end: done, or one of the documented failures.
 const DOCUMENTED: [i32; 8] = [0, 1, 3, 4, 5, 6, 7, 8];
 
+/// The world is no longer the one that was approved.
+const STALE: i32 = 7;
+
 macro_rules! ensure {
     ($holds:expr, $($words:tt)+) => {
         if !$holds {
@@ -66,7 +69,8 @@ fn run_in(project: &Project, call: &Call, fault: &Fault, prepared: &Prepared) ->
     if call.command == ["plan"] {
         ensure!(wrote_nothing(&world.requests()[noted..]), "a plan wrote something");
     } else {
-        healed(call, project, ran.code).map_err(|why| format!("{why}\nafter\n{}", shown(&ran)))?;
+        healed(call, project, ran.code, fault.name == "late")
+            .map_err(|why| format!("{why}\nafter\n{}", shown(&ran)))?;
     }
     let made = world.machines().difference(&before).count();
     let wanted = usize::from(call.start == Start::New);
@@ -80,9 +84,13 @@ fn run_in(project: &Project, call: &Call, fault: &Fault, prepared: &Prepared) ->
 }
 
 /// The same command again ends what was begun, and then nothing is left to do.
-fn healed(call: &Call, project: &Project, code: i32) -> Result<(), String> {
+fn healed(call: &Call, project: &Project, code: i32, landing: bool) -> Result<(), String> {
     if code != 0 {
-        let again = watched(project, call.command)?;
+        let mut again = watched(project, call.command)?;
+        if again.code == STALE && landing {
+            // The late call landed between the plan that was shown and the one that was to be carried out.
+            again = watched(project, call.command)?;
+        }
         ensure!(again.code == 0, "not healed:\n{}", shown(&again));
     }
     let state = if is_down(call) { "state=absent" } else { "state=running" };
