@@ -15,9 +15,16 @@ use crate::error::{Error, Result};
 /// The body of `set`; what is left out stays as it is.
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct Changes {
-    cloud: cloud::Changes,
-    dropbox: store::Changes,
+pub(super) struct Changes {
+    pub(super) cloud: cloud::Changes,
+    pub(super) dropbox: store::Changes,
+}
+
+impl Changes {
+    /// Reads what `set` takes; says in words where it is wrong.
+    pub(super) fn read(body: &Value) -> Result<Self, String> {
+        Self::deserialize(body).map_err(|error| error.to_string())
+    }
 }
 
 #[derive(Deserialize)]
@@ -67,12 +74,8 @@ fn route(host: &Host, call: &Call) -> Result<Option<Value>> {
             host.with_world(|_, now| json!({"now": now}))?
         }
         ("POST", "/set") => {
-            let changes: Changes = read(call)?;
-            host.with_world(|world, now| {
-                world.store.set(&changes.dropbox);
-                world.cloud.set(changes.cloud, now);
-                Value::Null
-            })?
+            host.change(read(call)?)?;
+            Value::Null
         }
         ("GET", "/faults") => host.faults.told(),
         (method @ ("POST" | "PUT"), "/faults") => {

@@ -17,7 +17,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::admin_routes;
+use super::admin_routes::{self, Changes};
 use super::attach::living;
 use super::clock::Clock;
 use super::cloud::Effect;
@@ -143,6 +143,14 @@ impl Host {
         };
         effects.iter().for_each(|effect| self.carry_out(effect));
         Ok(value)
+    }
+
+    /// Changes the world behind the services' backs.
+    pub(super) fn change(&self, changes: Changes) -> Result<()> {
+        self.with_world(|world, now| {
+            world.store.set(&changes.dropbox);
+            world.cloud.set(changes.cloud, now);
+        })
     }
 
     /// Puts a fault plan into force, beside the one before or, with `replace`, instead of it.

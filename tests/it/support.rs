@@ -3,6 +3,7 @@
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -79,12 +80,15 @@ impl Project {
 
     /// A project whose world is a copy of this one's, which must not be running; faster or slower.
     ///
-    /// Copying changes files' times: on a machine that comes along, everything looks new.
+    /// Copying makes every file on its machines look new, so the end of their set-up is said to be now.
     pub fn copy(&self, speed: u32) -> Self {
         let mut copy =
             Self::without_world(&std::fs::read_to_string(self.path().join("session.toml")).unwrap());
         let copied = Command::new("cp").arg("-a").arg(self.path().join(".dacapo")).arg(copy.path()).status();
         assert!(copied.unwrap().success());
+        for disk in std::fs::read_dir(copy.sandbox().join("disks")).into_iter().flatten() {
+            mark_the_end_of_set_up(&disk.unwrap().path().join("home/.dacapo/marker"));
+        }
         copy.speed = speed;
         copy.start_world();
         copy
@@ -177,12 +181,18 @@ impl Project {
         self.dacapo(&["sandbox", "bill", "--json"]).exits(0).json()
     }
 
-    /// Makes connections to servers go wrong from now on; `{}` ends it.
+    /// Makes the world fail as a fault plan says, besides what it does already.
+    #[track_caller]
+    pub fn fail(&self, plan: &Value) {
+        let file = self.path().join("faults.json");
+        std::fs::write(&file, plan.to_string()).unwrap();
+        self.dacapo(&["sandbox", "faults", file.to_str().unwrap()]).exits(0);
+    }
+
+    /// Makes connections to instances go wrong, or go well again with `{}`.
     #[track_caller]
     pub fn ssh_faults(&self, faults: &Value) {
-        let plan = self.path().join("ssh-faults.json");
-        std::fs::write(&plan, serde_json::json!({"ssh": faults}).to_string()).unwrap();
-        self.dacapo(&["sandbox", "faults", plan.to_str().unwrap()]).exits(0);
+        self.fail(&serde_json::json!({"ssh": faults}));
     }
 
     /// Deletes a file from the world's Dropbox behind dacapo's back.
@@ -251,6 +261,15 @@ impl Drop for Project {
 /// The program under test; `DACAPO_PROGRAM` names one where the tests run apart from where they were built.
 fn program() -> PathBuf {
     std::env::var_os("DACAPO_PROGRAM").map_or_else(|| env!("CARGO_BIN_EXE_dacapo").into(), PathBuf::from)
+}
+
+/// Moves the marker that the server's side keeps to the present moment.
+fn mark_the_end_of_set_up(marker: &Path) {
+    let Ok(text) = std::fs::read_to_string(marker) else { return };
+    let mut marked: Value = serde_json::from_str(&text).unwrap();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos();
+    marked["time_ns"] = u64::try_from(now).unwrap().into();
+    std::fs::write(marker, marked.to_string()).unwrap();
 }
 
 /// Reads what a finished process left.

@@ -107,7 +107,7 @@ pub struct Changes {
     endings: Option<VecDeque<Ending>>,
     /// How long things take from now on, in sandbox seconds.
     timing: Option<Timing>,
-    /// A status to force on an instance, by id; `discontinued` is an eviction.
+    /// A status to force on an instance, by id, or on each with `*`; `discontinued` is an eviction.
     status: BTreeMap<String, Status>,
     /// Makes every token given out so far invalid.
     revoke_tokens: bool,
@@ -202,7 +202,9 @@ impl Cloud {
         self.timing = changes.timing.unwrap_or(self.timing);
         self.endings = changes.endings.unwrap_or(std::mem::take(&mut self.endings));
         for (id, status) in changes.status {
-            self.force(&id, status, now);
+            let all = self.instances.iter().filter(|one| id == "*" || one.id == id);
+            let meant: Vec<String> = all.map(|one| one.id.clone()).collect();
+            meant.iter().for_each(|id| self.force(id, status, now));
         }
         self.forget_the_gone();
         if changes.revoke_tokens {

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::catalogue;
 use crate::sandbox::SshFaults;
+use crate::sandbox::admin_routes::Changes;
 use crate::sandbox::process::Service;
 use crate::sandbox::wire::Call;
 
@@ -98,6 +99,14 @@ pub enum Fault {
         /// Whether the client is left waiting instead of being cut off.
         #[serde(default)]
         silent: bool,
+    },
+    /// The world is changed behind the services' backs, as the admin's `set` does; the call goes on.
+    World {
+        /// The body of `set`.
+        set: Value,
+        /// Whether the call's own effect comes first.
+        #[serde(default)]
+        after: bool,
     },
     /// The first answer that this rule saw to the same call, for as long as the true one is another.
     Stale {},
@@ -236,6 +245,7 @@ impl Fault {
             Self::Silence { .. } => "silence",
             Self::Cut { .. } => "cut",
             Self::Late { .. } => "late",
+            Self::World { .. } => "world",
             Self::Stale {} => "stale",
             Self::Closed { .. } => "closed",
         }
@@ -255,6 +265,10 @@ impl Fault {
                 if **change == Change::default() {
                     return Err("it changes nothing".to_owned());
                 }
+                None
+            }
+            Self::World { set, .. } => {
+                Changes::read(set).map_err(|why| format!("`set` is wrong: {why}"))?;
                 None
             }
             Self::Answer(_) | Self::Silence { .. } | Self::Cut { .. } | Self::Stale {} => None,

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderName, HeaderValue, Response};
 use futures_util::stream;
+use serde_json::Value;
 
 use super::change::{Outgoing, bytes, change, whole};
 use super::line::Scissors;
 use super::rule::{Canned, Fault};
 use super::{Strike, TICK, until};
+use crate::sandbox::admin_routes::Changes;
 use crate::sandbox::clock::{Clock, http_date, later};
 use crate::sandbox::process::{Host, Service};
 use crate::sandbox::wire::{Call, Payload, Reply};
@@ -79,6 +81,16 @@ impl Hit {
                 tokio::spawn(self.clone().land(*seconds));
                 fate
             }
+            Fault::World { set, after: false } => {
+                if let Err(failed) = self.change_the_world(set).await {
+                    return failed;
+                }
+                self.effect().await
+            }
+            Fault::World { set, after: true } => {
+                let fate = self.clone().effect().await;
+                self.change_the_world(set).await.err().unwrap_or(fate)
+            }
             Fault::Delay { seconds, after: false } => {
                 self.pass(*seconds).await;
                 self.effect().await
@@ -130,7 +142,7 @@ impl Hit {
                 Some(first) => (Fate::Send(Reply { body: Payload::Bytes(first), ..reply }.into()), true),
                 None => (Fate::Send(reply.into()), false),
             },
-            Fault::Delay { .. } | Fault::Late { .. } | Fault::Closed { .. } => {
+            Fault::Delay { .. } | Fault::Late { .. } | Fault::World { .. } | Fault::Closed { .. } => {
                 (Fate::Send(reply.into()), true)
             }
         }
@@ -142,6 +154,14 @@ impl Hit {
         let host = Arc::clone(&self.host);
         blocking(move || drop(self.host.perform(self.service, &self.call))).await;
         host.faults.lands();
+    }
+
+    async fn change_the_world(&self, set: &Value) -> Result<(), Fate> {
+        let failed = |why: String| Fate::Send(Reply::text(500, why).into());
+        // It was checked when the rule was installed.
+        let changes = Changes::read(set).map_err(failed)?;
+        let host = Arc::clone(&self.host);
+        blocking(move || host.change(changes)).await.map_err(|error| failed(error.to_string()))
     }
 
     async fn pass(&self, seconds: f64) {

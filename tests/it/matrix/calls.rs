@@ -46,8 +46,7 @@ pub enum Answer {
 
 const PLAN: &[&str] = &["plan"];
 const UP: &[&str] = &["up", "--yes"];
-/// A copied machine's files all look new; the artifact isn't covered by it.
-const DOWN: &[&str] = &["down", "--yes", "--discard", "files:**"];
+const DOWN: &[&str] = &["down", "--yes"];
 
 const READ: Call = Call {
     name: "",

@@ -16,6 +16,9 @@ const WATCHDOG: Duration = Duration::from_secs(120);
 /// How a command may end: done, or one of the documented failures.
 const DOCUMENTED: [i32; 8] = [0, 1, 3, 4, 5, 6, 7, 8];
 
+/// How long an order may take to show, in the world's seconds.
+const QUIET_WINDOW: i64 = 180;
+
 /// The world is no longer the one that was approved.
 const STALE: i32 = 7;
 
@@ -75,6 +78,9 @@ fn run_in(project: &Project, call: &Call, fault: &Fault, prepared: &Prepared) ->
     let made = world.machines().difference(&before).count();
     let wanted = usize::from(call.start == Start::New);
     ensure!(made == wanted, "{made} machines were made, not {wanted}\n{}", shown(&ran));
+    ordered_patiently(&world.requests()[noted..]).map_err(|why| format!("{why}\n{}", shown(&ran)))?;
+    let keys = world.keys();
+    ensure!(keys.len() <= 1, "the login key is registered {} times\n{}", keys.len(), shown(&ran));
     afterwards(call, project, &world, prepared).map_err(|why| format!("{why}\nafter\n{}", shown(&ran)))?;
     Ok(match ran.code {
         0 if matched > prepared.usual(call) => "retry".to_owned(),
@@ -107,7 +113,7 @@ fn afterwards(call: &Call, project: &Project, world: &World, prepared: &Prepared
     if !is_down(call) {
         let model = std::fs::read(project.server().join("lesson3/export.pkl")).unwrap_or_default();
         ensure!(model == prepared.model, "the model on the server is not the stored one");
-        let down = watched(project, &["down", "--yes", "--discard", "files:**"])?;
+        let down = watched(project, &["down", "--yes"])?;
         ensure!(down.code == 0, "not ended:\n{}", shown(&down));
     }
     world.jump(3600.0);
@@ -161,6 +167,19 @@ fn partial(call: &Call, project: &Project, prepared: &Prepared) -> Result<(), St
         model.is_err() || model.is_ok_and(|model| model == prepared.model),
         "half a model is on the server"
     );
+    Ok(())
+}
+
+/// After an order whose outcome isn't known there is no other until the quiet window is over.
+fn ordered_patiently(requests: &[Request]) -> Result<(), String> {
+    let orders: Vec<_> =
+        requests.iter().filter(|one| one.method == "POST" && one.path == "/v1/instances").collect();
+    for pair in orders.windows(2) {
+        let struck = pair[0].struck.as_deref();
+        let known = struck.is_none() || matches!(pair[0].status, 400..500) || struck == Some("capacity");
+        let waited = pair[1].at.duration_since(pair[0].at).as_secs();
+        ensure!(known || waited >= QUIET_WINDOW, "ordered again {waited} s after {struck:?}");
+    }
     Ok(())
 }
 

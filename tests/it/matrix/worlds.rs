@@ -217,6 +217,11 @@ impl World {
         machines.map(|one| one["id"].as_str().unwrap().to_owned()).collect()
     }
 
+    /// Returns every key that the account holds.
+    pub fn keys(&self) -> Vec<Value> {
+        serde_json::from_str(&self.cloud("GET", "/ssh-keys", &Value::Null)).unwrap()
+    }
+
     /// Returns the id of the machine that bills.
     pub fn instance(&self) -> String {
         let bill = self.bill();
