@@ -103,3 +103,18 @@ fn a_dropbox_that_fills_up_while_work_is_stored_keeps_the_machine() {
     project.dacapo(&["down", "--yes"]).exits(0).says("stored as");
     assert_eq!(instances(&project.bill()), 0);
 }
+
+#[test]
+fn a_model_larger_than_the_servers_disk_is_refused_before_it_is_brought() {
+    let project = Project::new();
+    let larger: serde_json::Map<_, _> =
+        (0..4).map(|entry| (format!("/entries/{entry}/size"), json!(900_000_000_000_000_000_u64))).collect();
+    let listing =
+        json!({"path": "/2/files/list_folder", "times": "always", "fault": {"change": {"set": larger}}});
+    project.fail(&json!({"rules": [listing]}));
+    project.dacapo(&["up", "--yes"]).exits(1).says("900000000000000000 bytes are wanted").says("hint:");
+    let asked = |request: &Value| request["path"].as_str().unwrap().starts_with("/cd/0/get/");
+    assert!(!project.requests().iter().any(asked), "nothing was downloaded");
+    project.dacapo(&["sandbox", "faults", "--clear"]).exits(0);
+    project.dacapo(&["up", "--yes"]).exits(0);
+}
