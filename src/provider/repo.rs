@@ -278,7 +278,9 @@ fn refs_in(listing: &str) -> BTreeMap<String, String> {
     let odd = |c: char| c.is_whitespace() || is_unprintable(c);
     let lines = || {
         let pairs = listing.lines().filter_map(|line| line.split_once('\t'));
-        pairs.filter(|(hash, name)| is_hash(hash) && !name.contains(odd))
+        // A tag peels in one step.
+        let known = |name: &str| !name.contains(odd) && !name.ends_with("^{}^{}");
+        pairs.filter(move |(hash, name)| is_hash(hash) && known(name))
     };
     let plain = lines().filter(|(_, name)| !name.ends_with("^{}"));
     let peeled = lines().filter_map(|(hash, name)| Some((hash, name.strip_suffix("^{}")?)));

@@ -33,7 +33,10 @@ pub(crate) fn address(data: &[u8]) -> Outcome {
             assert!(!host.contains(char::is_whitespace), "{host:?} of {url:?}");
             assert!(same_remote(url, url), "{url:?} is itself");
             let bare = url.trim_end_matches('/');
-            if !bare.ends_with(".git") && !bare.contains(['?', '#', '\\']) {
+            // A last part of dots means the folder above, and one with `.git` behind it doesn't.
+            let last = bare.rsplit('/').next().unwrap_or_default().to_lowercase().replace("%2e", ".");
+            if !last.chars().all(|c| c == '.') && !bare.ends_with(".git") && !bare.contains(['?', '#', '\\'])
+            {
                 assert!(
                     same_remote(url, &format!("{bare}.git")),
                     "{url:?} is the same with `.git` behind it"
