@@ -67,8 +67,8 @@ fn every_call_survives_every_fault() {
         })
         .collect();
     assert!(broken.is_empty(), "{} of {} cells:\n{}", broken.len(), cells.len(), broken.join("\n"));
-    if whole && only.is_none() {
-        compare(&table, &shown, mode == "write");
+    if whole {
+        compare(&table, &shown, mode == "write" && only.is_none(), only.is_none());
     }
 }
 
@@ -183,7 +183,7 @@ fn known() -> Known {
     known
 }
 
-fn compare(table: &Table, shown: &str, write: bool) {
+fn compare(table: &Table, shown: &str, write: bool, complete: bool) {
     if write {
         return std::fs::write(Path::new(env!("CARGO_MANIFEST_DIR")).join(TABLE), shown).unwrap();
     }
@@ -197,6 +197,6 @@ fn compare(table: &Table, shown: &str, write: bool) {
         })
         .collect();
     let cells = known.values().filter(|cell| *cell != "·").count();
-    assert_eq!(cells, table.len(), "`{TABLE}` knows other cells");
+    assert!(!complete || cells == table.len(), "`{TABLE}` knows {cells} cells");
     assert!(others.is_empty(), "other than `{TABLE}` says:\n{}", others.join("\n"));
 }
