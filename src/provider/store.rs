@@ -35,6 +35,8 @@ const MANNER: Manner = Manner {
 
 /// How many entries one page of a listing may have; the service's own limit.
 const PAGE: u32 = 2000;
+/// How many pages a listing may have: a million files.
+const MOST_PAGES: usize = 500;
 /// How often a listing is begun when the service loses its place in it.
 const LISTINGS: u32 = 3;
 /// The longest that an upload link lives, in seconds.
@@ -298,7 +300,7 @@ impl StoreClient {
         let argument = json!({"path": self.root, "recursive": true, "limit": PAGE});
         let mut call = self.rpc(&["files", "list_folder"], &argument);
         let mut files = BTreeMap::new();
-        loop {
+        for _ in 0..MOST_PAGES {
             let (page, _): (wire::Page, _) = self.service.json(&call).await?;
             for entry in page.entries {
                 entry.take_part_in(&mut files)?;
@@ -308,6 +310,7 @@ impl StoreClient {
             }
             call = self.rpc(&["files", "list_folder", "continue"], &json!({"cursor": page.cursor}));
         }
+        Err(Trouble::Undecodable(format!("the listing has no end: there was more after {MOST_PAGES} pages")))
     }
 
     async fn trace(&self, path: &str) -> Result<Trace> {

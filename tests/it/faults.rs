@@ -118,3 +118,11 @@ fn a_model_larger_than_the_servers_disk_is_refused_before_it_is_brought() {
     project.dacapo(&["sandbox", "faults", "--clear"]).exits(0);
     project.dacapo(&["up", "--yes"]).exits(0);
 }
+
+#[test]
+fn a_listing_without_end_is_given_up() {
+    let project = Project::new();
+    let more = json!({"change": {"set": {"/has_more": true}}});
+    project.fail(&json!({"rules": [{"path": "/2/files/list_folder/**", "times": "always", "fault": more}]}));
+    project.dacapo(&["plan"]).exits(1).says("the listing has no end").says("hint:");
+}
