@@ -46,7 +46,7 @@ async fn cloud(reply: impl Fn(&Seen, usize) -> Reply + Send + Sync + 'static) ->
     Fake::start(move |seen, before| match seen.line.as_str() {
         "POST /v1/oauth2/token" => say(
             200,
-            &json!({"access_token": "t0ken", "refresh_token": "r", "token_type": "Bearer", "expires_in": 3600,
+            &json!({"access_token": "t0ken", "refresh_token": "r", "token_type": "Bearer", "expires_in": 3_600_000_000_000_u64,
                     "scope": "cloud-api-v1"}),
         ),
         _ => reply(seen, before),
@@ -285,7 +285,7 @@ async fn a_clear_refusal_is_an_error_of_its_kind() {
 async fn an_order_refused_for_its_token_alone_is_sent_with_a_new_one() {
     let fake = Fake::start(|seen, before| match seen.line.as_str() {
         "POST /v1/oauth2/token" => {
-            say(200, &json!({"access_token": format!("t{before}"), "expires_in": 3600}))
+            say(200, &json!({"access_token": format!("t{before}"), "expires_in": 3_600_000_000_000_u64}))
         }
         _ if seen.header("authorization") == "Bearer t0" => {
             say(401, &json!({"code": "unauthorized_request", "message": "token expired"}))

@@ -119,8 +119,13 @@ fn asked(fake: &Fake) -> Login {
     }
 }
 
+/// A token that outlives the test, also on a clock a million times as fast.
 fn token(number: usize) -> Reply {
-    say(200, &json!({"access_token": format!("t0ken-{number}"), "expires_in": 3600}))
+    living(number, 3_600_000_000_000)
+}
+
+fn living(number: usize, seconds: u64) -> Reply {
+    say(200, &json!({"access_token": format!("t0ken-{number}"), "expires_in": seconds}))
 }
 
 #[tokio::test]
@@ -225,7 +230,7 @@ async fn an_expired_token_is_renewed_once_and_a_refused_one_ends_it() {
 #[tokio::test]
 async fn a_token_is_renewed_before_it_ends_by_the_services_clock() {
     let fake = Fake::start(|seen, before| match seen.line.as_str() {
-        "POST /oauth2/token" => token(before),
+        "POST /oauth2/token" => living(before, 3600),
         _ => say(200, &json!(1)),
     })
     .await;

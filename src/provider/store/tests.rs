@@ -120,7 +120,7 @@ async fn a_refresh_token_is_exchanged_once_and_again_when_its_token_expires() {
     let fake = Fake::start(|seen, before| match seen.line.as_str() {
         "POST /oauth2/token" => say(
             200,
-            &json!({"access_token": format!("sl.{before}"), "token_type": "bearer", "expires_in": 14400}),
+            &json!({"access_token": format!("sl.{before}"), "token_type": "bearer", "expires_in": 14_400_000_000_000_u64}),
         ),
         _ if seen.header("authorization") == "Bearer sl.0" && seen.line.ends_with("usage") => {
             refused(401, json!({".tag": "expired_access_token"}))
