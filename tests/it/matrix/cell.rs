@@ -85,8 +85,7 @@ fn run_in(project: &Project, call: &Call, fault: &Fault, prepared: &Prepared) ->
     if call.command == ["plan"] {
         promise!(wrote_nothing(&world.requests()[noted..]), "a plan wrote something");
     } else {
-        healed(call, project, ran.code, fault.name == "late")
-            .map_err(|why| format!("{why}\nafter\n{}", shown(&ran)))?;
+        healed(call, project, ran.code).map_err(|why| format!("{why}\nafter\n{}", shown(&ran)))?;
     }
     let made = world.machines().difference(&before).count();
     let wanted = usize::from(call.start == Start::New);
@@ -96,8 +95,7 @@ fn run_in(project: &Project, call: &Call, fault: &Fault, prepared: &Prepared) ->
     // A key that lands long after it was given up doubles the one that the next run registered: it costs nothing.
     let most = if fault.name == "late" { 2 } else { 1 };
     promise!(keys.len() <= most, "the login key is registered {} times\n{}", keys.len(), shown(&ran));
-    afterwards(call, fault, project, &world, prepared)
-        .map_err(|why| format!("{why}\nafter\n{}", shown(&ran)))?;
+    afterwards(call, project, &world, prepared).map_err(|why| format!("{why}\nafter\n{}", shown(&ran)))?;
     Ok(match ran.code {
         0 if matched > prepared.usual(call) => "retry".to_owned(),
         0 => "ok".to_owned(),
@@ -106,9 +104,9 @@ fn run_in(project: &Project, call: &Call, fault: &Fault, prepared: &Prepared) ->
 }
 
 /// The same command again ends what was begun, and then nothing is left to do.
-fn healed(call: &Call, project: &Project, code: i32, landing: bool) -> Result<(), String> {
+fn healed(call: &Call, project: &Project, code: i32) -> Result<(), String> {
     if code != 0 {
-        let again = watched_landing(project, call.command, landing)?;
+        let again = watched_twice(project, call.command)?;
         ensure!(again.code == 0, "not healed:\n{}", shown(&again));
     }
     let state = if is_down(call) { "state=absent" } else { "state=running" };
@@ -118,20 +116,14 @@ fn healed(call: &Call, project: &Project, code: i32, landing: bool) -> Result<()
 }
 
 /// In the end nothing bills, and what was trained is in the store.
-fn afterwards(
-    call: &Call,
-    fault: &Fault,
-    project: &Project,
-    world: &World,
-    prepared: &Prepared,
-) -> Result<(), String> {
+fn afterwards(call: &Call, project: &Project, world: &World, prepared: &Prepared) -> Result<(), String> {
     if call.command == ["plan"] {
         return Ok(());
     }
     if !is_down(call) {
         let model = std::fs::read(project.server().join("lesson3/export.pkl")).unwrap_or_default();
         promise!(model == prepared.model, "the model on the server is not the stored one");
-        let down = watched_landing(project, &["down", "--yes"], fault.name == "late")?;
+        let down = watched_twice(project, &["down", "--yes"])?;
         ensure!(down.code == 0, "not ended:\n{}", shown(&down));
     }
     world.jump(3600.0);
@@ -209,11 +201,11 @@ fn wrote_nothing(requests: &[Request]) -> bool {
     })
 }
 
-/// Runs a command, and once more if a late call landed between the plan that it showed and the one that it was
-/// to carry out.
-fn watched_landing(project: &Project, arguments: &[&str], landing: bool) -> Result<Ran, String> {
+/// Runs a command, and once more if the world went on between the plan that it showed and the one that it was to
+/// carry out: a late call landed, or a machine that was going was gone.
+fn watched_twice(project: &Project, arguments: &[&str]) -> Result<Ran, String> {
     let ran = watched(project, arguments)?;
-    if ran.code == STALE && landing { watched(project, arguments) } else { Ok(ran) }
+    if ran.code == STALE { watched(project, arguments) } else { Ok(ran) }
 }
 
 /// Runs a command; one that doesn't end is killed and breaks the cell.
