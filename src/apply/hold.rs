@@ -47,7 +47,7 @@ impl Hold {
 
     /// Writes the record, which renews the lease. A conflict means that the lease was lost: stop.
     pub async fn write(&mut self, providers: &Providers, record: Record) -> Result<()> {
-        self.lease.writes += 1;
+        self.lease.writes = self.lease.writes.wrapping_add(1);
         let record = Record { lease: Some(self.lease.clone()), ..record };
         self.put(providers, record).await
     }
@@ -64,7 +64,17 @@ impl Hold {
     }
 
     async fn put(&mut self, providers: &Providers, record: Record) -> Result<()> {
-        match providers.memory.write(&record.session, &record.to_json(), self.rev.as_deref()).await? {
+        let bytes = record.to_json();
+        // A record that nobody can read again would hide what bills.
+        Record::parse(&bytes).map_err(|why| {
+            Error::new(format!(
+                "the record of `{}` would not be readable, so it was not written",
+                record.session
+            ))
+            .why(why)
+            .hint("nothing was changed by this step; the record as it was before still holds")
+        })?;
+        match providers.memory.write(&record.session, &bytes, self.rev.as_deref()).await? {
             Written::Done { rev, .. } => {
                 self.rev = Some(rev);
                 self.record = record;

@@ -137,7 +137,8 @@ fn laptop(environment: &BTreeMap<String, String>) -> Laptop {
         .unwrap_or_else(|| "this laptop".to_owned());
     let machine = std::fs::read_to_string("/etc/machine-id").unwrap_or_default();
     let id = sha256_hex(format!("{user}\n{host}\n{}", machine.trim()).as_bytes())[..16].to_owned();
-    Laptop { owner: format!("{user}@{host}"), id }
+    // It goes into the record, which takes no odd characters.
+    Laptop { owner: report::printable(&format!("{user}@{host}")), id }
 }
 
 /// Returns the settings that lead into an embedded world.
@@ -195,4 +196,20 @@ async fn rehearsed(directory: &Path, loaded: &Loaded) -> Result<Ready> {
 /// Returns the path of this program, for the processes it starts.
 pub(super) fn own_executable() -> Result<PathBuf> {
     std::env::current_exe().map_err(|error| Error::new("cannot tell where this program lies").because(&error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::Lease;
+
+    #[test]
+    fn whatever_the_user_is_called_the_record_can_be_read_again() {
+        let environment =
+            BTreeMap::from([("USER".to_owned(), "mal\u{1b}[2J\n\u{202e}\"\\\u{7f}lory".to_owned())]);
+        let Laptop { owner, id } = laptop(&environment);
+        let lease = Some(Lease { owner, laptop: id, writes: 1 });
+        let record = Record { lease, ..Record::start("lesson3", "local", None) };
+        assert_eq!(Record::parse(&record.to_json()), Ok(record));
+    }
 }
