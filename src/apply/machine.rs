@@ -525,7 +525,7 @@ fn never_clear(unclear: &[String]) -> Error {
         format!("the cloud gave no clear answer to {} orders, and no machine has turned up", unclear.len());
     let error = why.into_iter().fold(Error::new(what), Error::why);
     error.hint(
-        "nothing of it is listed or bills; run the same command again later: it looks again before it orders",
+        "none is listed after the quiet window; run the same command again later: it looks again before it orders",
     )
 }
 
