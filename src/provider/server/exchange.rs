@@ -19,8 +19,15 @@ use super::trouble::{Kind, Result, SshError, Trouble};
 use super::wire::{Ask, Line, Word};
 use crate::error::Error;
 
-/// The helper: see its own words.
-const HELPER: &str = include_str!("helper.py");
+/// The helper: one script, its parts in the order that they build on each other. See its own words.
+pub(super) const HELPER: &str = concat!(
+    include_str!("helper/base.py"),
+    include_str!("helper/hashes.py"),
+    include_str!("helper/look.py"),
+    include_str!("helper/repo.py"),
+    include_str!("helper/store.py"),
+    include_str!("helper/main.py"),
+);
 
 /// How long a helper may say nothing; it speaks every few seconds while it works.
 const SILENCE: Duration = Duration::from_secs(60);

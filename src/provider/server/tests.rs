@@ -214,8 +214,7 @@ async fn a_helper_that_nobody_listens_to_ends() {
     lock.lock().unwrap();
     let mut child = home.command().spawn().unwrap();
     let mut input = child.stdin.take().unwrap();
-    let source = include_str!("helper.py");
-    input.write_all(source.as_bytes()).await.unwrap();
+    input.write_all(super::exchange::HELPER.as_bytes()).await.unwrap();
     let ask = "{\"nonce\":\"n\",\"op\":\"pack\",\"path\":\"x\",\"gzip\":false,\"limit\":1}\n";
     input.write_all(ask.as_bytes()).await.unwrap();
     let mut line = [0; 1];
@@ -227,7 +226,7 @@ async fn a_helper_that_nobody_listens_to_ends() {
 
 #[test]
 fn the_scripts_are_python_3_8() {
-    for script in [include_str!("helper.py"), include_str!("launch.py")] {
+    for script in [super::exchange::HELPER, include_str!("launch.py")] {
         let check = "import ast,sys; ast.parse(sys.argv[1], feature_version=(3, 8))";
         let output = Program::new("python3").args(["-c", check, script]).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

@@ -1,0 +1,99 @@
+# Commands of the user's ---------------------------------------------------------------------------------
+
+
+def run_file(ask, home):
+    if not re.fullmatch(r"[0-9a-f]{16,64}", ask["run"]):
+        raise Failed("bad_request", "not the name of a run")
+    return os.path.join(own_folder(home), b"run-" + ask["run"].encode())
+
+
+def outcome(ask, home):
+    """Says how a command of `run` ended, and forgets it; null while it runs or when it is unknown."""
+    path = run_file(ask, home)
+    try:
+        with open(path, "rb") as file:
+            words = file.read(100).split()
+    except FileNotFoundError:
+        return None
+    if words[:1] != [b"exit"]:
+        return None
+    os.unlink(path)
+    return int(words[1])
+
+
+def interrupt(ask, home):
+    """Ends a command of `run` with everything in its process group, politely first."""
+    path = run_file(ask, home)
+    # The command may have been started only just now.
+    for _ in range(40):
+        if os.path.exists(path):
+            break
+        time.sleep(0.05)
+    try:
+        with open(path, "rb") as file:
+            words = file.read(100).split()
+    except FileNotFoundError:
+        return None
+    if words[:1] != [b"group"]:
+        return None
+    group = int(words[1])
+    # The command may end at the first signal and leave others of its group behind: what a shell starts
+    # with `&` ignores SIGINT.
+    for how, patience in ((signal.SIGINT, 3), (signal.SIGTERM, 5), (signal.SIGKILL, 2)):
+        end_group(group, how)
+        end = time.monotonic() + patience
+        while end_group(group, 0):
+            if time.monotonic() > end:
+                break
+            talk.alive()
+            time.sleep(0.05)
+        else:
+            return None
+    return None
+
+
+OPERATIONS = {
+    "hello": hello, "probe": probe, "clone": clone, "fast_forward": fast_forward, "pull": pull, "pack": pack,
+    "push": push, "discard_pack": discard_pack, "finish_set_up": finish_set_up, "outcome": outcome,
+    "interrupt": interrupt,
+}
+
+
+def answer(ask):
+    try:
+        return {"result": OPERATIONS[ask["op"]](ask, home_folder())}
+    except Failed as failed:
+        return {"error": {"kind": failed.kind, "why": failed.why}}
+    except OSError as error:
+        kind = "disk_full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "os"
+        where = ": `%s`" % text(error.filename) if error.filename else ""
+        return {"error": {"kind": kind, "why": [(error.strerror or type(error).__name__) + where]}}
+    except Exception as error:  # Whatever it is, the other side must hear of it.
+        line = error.__traceback__
+        while line.tb_next:
+            line = line.tb_next
+        words = "%s in line %d: %s" % (type(error).__name__, line.tb_lineno, error)
+        return {"error": {"kind": "bug", "why": [words]}}
+
+
+def without(secret, words):
+    """Takes a link, or any telling piece of it, out of what is said."""
+    raw = json.dumps(words)
+    pieces = [secret] + [piece for piece in re.split(r"[/?&=]", secret) if len(piece) > 12] if secret else []
+    for piece in pieces:
+        raw = raw.replace(json.dumps(piece)[1:-1], "****")
+    return json.loads(raw)
+
+
+def main():
+    ask = json.loads(sys.stdin.buffer.readline())
+    talk.nonce = ask["nonce"]
+    threading.Thread(target=leave_when_alone, daemon=True).start()
+    words = answer(ask)
+    if "error" in words:
+        words = without(ask.get("link"), words)
+    talk.say(**words)
+
+
+if __name__ == "__main__":
+    main()
