@@ -35,14 +35,18 @@ pub(super) struct FileMetadata {
 }
 
 impl FileMetadata {
-    /// Returns it with its path below `root`; none without a path or hash.
+    /// Returns it with its path below `root`; none without a hash or with a path that leads nowhere.
     ///
     /// The spelling of folders in `path_display` isn't reliable, so `root` is taken off by counting.
     pub(super) fn into_stored(self, root: &str) -> Option<facts::StoredFile> {
         let path = self.path_display.or(self.path_lower)?;
         let depth = root.split('/').count();
         let path = path.split('/').skip(depth).collect::<Vec<_>>().join("/");
-        (!path.is_empty()).then_some(facts::StoredFile {
+        let odd = |part: &str| part.is_empty() || part == "." || part == "..";
+        if path.split('/').any(odd) {
+            return None;
+        }
+        Some(facts::StoredFile {
             path,
             rev: self.rev,
             size: self.size,
