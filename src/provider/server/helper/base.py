@@ -3,7 +3,8 @@
 It arrives on standard input and is never written to disk. Behind it, on the same input, comes one line
 of JSON: {"nonce", "op", ...}. Every line it prints is JSON and carries the nonce; the last one holds
 "result" or "error". Input stays open until the other side has read that line: an end of file before it
-means that nobody listens any more, and ends the work.
+means that nobody listens any more, and ends the work. Until then it may bring {"secret"}: a link or token
+in place of one that ends, asked for with {"want"} or not.
 
 Paths are bytes inside and text only at the edge: file names need not be UTF-8.
 """
@@ -14,6 +15,7 @@ import hashlib
 import http.client
 import json
 import os
+import random
 import re
 import shlex
 import shutil
@@ -27,10 +29,13 @@ import time
 import urllib.parse
 import urllib.request
 import zlib
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 BLOCK = 4 * 1024 * 1024
 PIECE = 1024 * 1024
+MOST_HASHING = 32  # Threads; each holds one piece.
 LISTED = 200
 
 # Folders and files below the home directory that programs fill by themselves. This list is part of the
@@ -82,6 +87,11 @@ class Talk:
         if last or now - self.last >= 0.2:
             self.last = now
             self.say(progress={"bytes": done, "total": total})
+
+    def waiting(self, why, seconds):
+        """Says what everything waits for."""
+        self.last = time.monotonic()
+        self.say(waiting={"why": why, "seconds": int(seconds + 0.999)})
 
     def alive(self):
         """Says that work without a length goes on."""
@@ -137,19 +147,84 @@ def end_group(group, how):
         return False
 
 
-def leave_when_alone():
-    """Ends everything once the other side is gone: a rerun must not meet its forerunner at work."""
+def listen():
+    """Hears what comes after the request; ends everything once the other side is gone.
+
+    A rerun must not meet its forerunner at work.
+    """
+    rest = b""
     while True:
         try:
-            if not os.read(0, 65536):
-                break
+            heard = os.read(0, 65536)
         except InterruptedError:
             continue
         except OSError:
             break
+        if not heard:
+            break
+        *lines, rest = (rest + heard).split(b"\n")
+        for line in lines:
+            secret.arrived(line)
     for group in list(children):
         end_group(group, signal.SIGKILL)
     os._exit(1)
+
+
+class Secret:
+    """A link or a token that the other side renews: when it is asked to, or before the old one ends."""
+
+    PATIENCE = 120
+    MOST_RENEWALS = 5
+
+    def __init__(self):
+        self.changed = threading.Condition()
+        self.values = []
+        self.asked = 0
+        self.renewals = 0
+
+    def arrived(self, line):
+        try:
+            value = json.loads(line)["secret"]
+        except (ValueError, KeyError, TypeError):
+            return
+        with self.changed:
+            self.values.append(value)
+            self.changed.notify_all()
+
+    def current(self):
+        """Returns the secret of now, and its number."""
+        with self.changed:
+            return len(self.values), self.values[-1]
+
+    def moved(self):
+        self.renewals = 0
+
+    def renew(self, number):
+        """Waits for another one than that with this number, which is no good any more."""
+        with self.changed:
+            if len(self.values) == number and self.asked < number:
+                self.asked = number
+                self.renewals += 1
+                if self.renewals > self.MOST_RENEWALS:
+                    raise Failed("http", "the store refuses every new link or token")
+                talk.say(want=None)
+            end = time.monotonic() + self.PATIENCE
+            while len(self.values) == number:
+                self.changed.wait(2)
+                talk.alive()
+                if time.monotonic() > end:
+                    raise Failed("network", "no new link or token came")
+
+    def without(self, words):
+        """Takes every secret, or any telling piece of one, out of what is said."""
+        raw = json.dumps(words)
+        for value in self.values:
+            for piece in [value] + [piece for piece in re.split(r"[/?&=]", value) if len(piece) > 12]:
+                raw = raw.replace(json.dumps(piece)[1:-1], "****")
+        return json.loads(raw)
+
+
+secret = Secret()
 
 
 def only_one(home):

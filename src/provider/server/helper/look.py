@@ -280,7 +280,8 @@ def probe(ask, home):
         on_gpu = pool.submit(gpu_processes)
         checkout = Checkout(checkout_place, own, ask.get("wanted"))
         report = look_at_checkout(checkout, below(home, ask["checkout"]))
-        artifacts = {name: artifact(place, checkout_place) for name, place in places.items()}
+        known = None if ask.get("fresh") else Known(home)
+        artifacts = {name: artifact(place, checkout_place, known) for name, place in places.items()}
         marker, set_up = read_marker(home)
         files, more = (None, 0)
         if marker is not None:
@@ -305,12 +306,12 @@ def look_at_checkout(checkout, place):
         return {"broken": "; ".join(failed.why) or failed.kind}
 
 
-def artifact(place, checkout):
+def artifact(place, checkout, known=None):
     folder = os.path.realpath(os.path.dirname(place))
     if folder != checkout and not folder.startswith(checkout + b"/"):
         return {"state": "unreadable", "why": "a link leads it out of the checkout"}
     try:
-        info, content = hash_file(place)
+        info, content = hash_file(place, known)
         return {"state": "file", "size": info.st_size, "content": content}
     except (FileNotFoundError, NotADirectoryError):
         return {"state": "missing"}

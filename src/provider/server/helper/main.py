@@ -54,7 +54,7 @@ def interrupt(ask, home):
 
 OPERATIONS = {
     "hello": hello, "probe": probe, "clone": clone, "fast_forward": fast_forward, "pull": pull, "pack": pack,
-    "push": push, "discard_pack": discard_pack, "finish_set_up": finish_set_up, "outcome": outcome,
+    "push": push, "push_session": push_session, "discard_pack": discard_pack, "hash": hash_paths, "finish_set_up": finish_set_up, "outcome": outcome,
     "interrupt": interrupt,
 }
 
@@ -76,22 +76,15 @@ def answer(ask):
         return {"error": {"kind": "bug", "why": [words]}}
 
 
-def without(secret, words):
-    """Takes a link, or any telling piece of it, out of what is said."""
-    raw = json.dumps(words)
-    pieces = [secret] + [piece for piece in re.split(r"[/?&=]", secret) if len(piece) > 12] if secret else []
-    for piece in pieces:
-        raw = raw.replace(json.dumps(piece)[1:-1], "****")
-    return json.loads(raw)
-
-
 def main():
     ask = json.loads(sys.stdin.buffer.readline())
     talk.nonce = ask["nonce"]
-    threading.Thread(target=leave_when_alone, daemon=True).start()
+    if ask.get("secret"):
+        secret.values.append(ask.pop("secret"))
+    threading.Thread(target=listen, daemon=True).start()
     words = answer(ask)
     if "error" in words:
-        words = without(ask.get("link"), words)
+        words = secret.without(words)
     talk.say(**words)
 
 
