@@ -17,7 +17,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::apply::Interrupt;
 use crate::error::{Error, ExitCode, Result};
 use crate::guard::Discard;
-use crate::observe::observe;
+use crate::observe::{Reading, observe};
 use crate::observed::Observed;
 use crate::plan::{self, Plan, Request};
 use crate::record::Record;
@@ -194,7 +194,8 @@ fn validate(global: &Global) -> Result<ExitCode> {
 async fn show_plan(global: &Global, asked: &Asked, detailed: bool) -> Result<ExitCode> {
     let loaded = Loaded::read(global, None)?;
     let worlds = Worlds::open(global, &loaded).await?;
-    let (observed, _) = observe(&worlds.providers, &loaded.spec, &loaded.directory).await?;
+    let (observed, _) =
+        observe(&worlds.providers, &loaded.spec, &loaded.directory, Reading::Remembered).await?;
     let plan = plan::plan(request(&loaded, asked), &observed)?;
     print_plan(global, &plan, &worlds.prefix)?;
     Ok(if detailed && !plan.is_empty() { ExitCode::Pending } else { ExitCode::Ok })
@@ -203,7 +204,8 @@ async fn show_plan(global: &Global, asked: &Asked, detailed: bool) -> Result<Exi
 async fn status(global: &Global) -> Result<ExitCode> {
     let loaded = Loaded::read(global, Some(State::Running))?;
     let worlds = Worlds::open(global, &loaded).await?;
-    let (observed, _) = observe(&worlds.providers, &loaded.spec, &loaded.directory).await?;
+    let (observed, _) =
+        observe(&worlds.providers, &loaded.spec, &loaded.directory, Reading::Remembered).await?;
     let plan = overview(&loaded, &observed)?;
     let mut out = io::stdout().lock();
     let told = if global.json {

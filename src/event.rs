@@ -74,6 +74,10 @@ pub enum Stage {
     AtCommit { branch: String, commit: String },
     /// Bytes moved so far.
     Bytes { done: u64, total: Option<u64> },
+    /// A transfer goes on where an earlier one ended.
+    Resumed { bytes: u64 },
+    /// Something is tried again after a pause.
+    Waiting { why: String, seconds: u64 },
     /// An artifact was hashed and packed.
     Packed { payload: ContentHash, size: u64, stored_size: u64 },
     /// An artifact is a stored version, confirmed by the store.

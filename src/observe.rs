@@ -31,8 +31,22 @@ pub struct Held {
     pub age_seconds: i64,
 }
 
+/// How artifacts on the server are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reading {
+    /// A large file that is as it was at an earlier look isn't read again.
+    Remembered,
+    /// Every byte is read: for what decides over a deletion.
+    Anew,
+}
+
 /// Takes one look at the four worlds.
-pub async fn observe(providers: &Providers, spec: &Spec, spec_directory: &Path) -> Result<(Observed, Held)> {
+pub async fn observe(
+    providers: &Providers,
+    spec: &Spec,
+    spec_directory: &Path,
+    reading: Reading,
+) -> Result<(Observed, Held)> {
     let (key, key_path) = providers.public_key(spec)?;
     let (cloud, look, refs, agent) = tokio::join!(
         providers.cloud.look(),
@@ -62,7 +76,7 @@ pub async fn observe(providers: &Providers, spec: &Spec, spec_directory: &Path) 
     let tip = repo.refs.as_ref().and_then(|refs| refs.get(&format!("refs/heads/{}", spec.repo.branch)));
     repo.local = local_checkout(spec_directory, &spec.repo.url, &spec.repo.branch, tip.map(String::as_str));
     observed.laptop.spec_in_repo = repo.local.is_some();
-    observed.server = look_at_server(providers, spec, &observed, tip.cloned()).await;
+    observed.server = look_at_server(providers, spec, &observed, tip.cloned(), reading).await;
     compare_with_remote(providers, spec, &mut repo, &observed.server).await;
     observed.repo = repo;
     Ok((observed, held))
@@ -105,6 +119,7 @@ async fn look_at_server(
     spec: &Spec,
     observed: &Observed,
     wanted: Option<String>,
+    reading: Reading,
 ) -> Server {
     let (Some(rented), Some(instance)) = (&observed.record.machine, observed.instance()) else {
         return Server::None;
@@ -121,6 +136,7 @@ async fn look_at_server(
         artifacts: artifact_paths(spec),
         disposable: spec.disposable.clone(),
         wanted,
+        fresh: reading == Reading::Anew,
     };
     let probed: Result<Probe> = async {
         let mut connection = providers.connect(spec, rented, instance, false).await?;

@@ -26,8 +26,8 @@ use crate::record::{Base, Rented};
 use crate::spec::{Spec, State};
 use crate::world::World;
 
-pub use action::{Action, Kind};
-pub use artifacts::{UPLOAD_LIMIT, stored_contents};
+pub use action::{Action, Kind, Place};
+pub use artifacts::{UPLOAD_LIMIT, store_limit, stored_contents};
 pub use end::{artifact_paths, evidence};
 pub use machine::Candidate;
 pub use money::{Bill, Billing};

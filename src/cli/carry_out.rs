@@ -13,7 +13,7 @@ use crate::apply::{self, Context, Hold, Interrupt, Outcome, take_lease};
 use crate::error::{Error, ExitCode, Result};
 use crate::event::Sender;
 use crate::facts::Server;
-use crate::observe::{Held, observe};
+use crate::observe::{Held, Reading, observe};
 use crate::observed::Observed;
 use crate::plan::{self, Kind, Note, Plan};
 use crate::provider::repo::speaks_ssh;
@@ -62,7 +62,8 @@ impl Job<'_> {
     /// Looks at the four worlds and plans.
     async fn look(&self) -> Result<(Observed, Held, Plan)> {
         let loaded = self.loaded;
-        let (observed, held) = observe(&self.worlds.providers, &loaded.spec, &loaded.directory).await?;
+        let (observed, held) =
+            observe(&self.worlds.providers, &loaded.spec, &loaded.directory, Reading::Remembered).await?;
         let plan = plan::plan(request(loaded, &self.approve.asked), &observed)?;
         Ok((observed, held, plan))
     }
@@ -155,7 +156,7 @@ impl Job<'_> {
 
     async fn say_what_bills(&self) -> Result<()> {
         let loaded = self.loaded;
-        let look = observe(&self.worlds.providers, &loaded.spec, &loaded.directory);
+        let look = observe(&self.worlds.providers, &loaded.spec, &loaded.directory, Reading::Remembered);
         let seen = tokio::time::timeout(LAST_LOOK, look).await.ok().and_then(Result::ok);
         let bill = seen.and_then(|(observed, _)| overview(loaded, &observed).ok().map(|plan| plan.money));
         let currency = bill.as_ref().map_or(String::new(), |bill| bill.currency.clone());

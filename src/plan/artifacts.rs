@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::{Blocked, Draft, Fresh, Kind, Note, Shown, Work};
+use super::{Blocked, Draft, Fresh, Kind, Note, Place, Shown, Work};
 use crate::digest::ContentHash;
 use crate::error::{Error, ExitCode, Result};
-use crate::facts::{ArtifactFile, Server, StoredFile};
+use crate::facts::{ArtifactFile, LargeFiles, Server, StoredFile};
 use crate::record::{Kept, Rented};
 use crate::spec::{self, Spec, Wanted, nearest};
 use crate::version::{Version, file_name, versions};
@@ -13,6 +13,16 @@ use crate::world::Artifact;
 
 /// The largest object that one upload link takes, in bytes.
 pub const UPLOAD_LIMIT: u64 = 150_000_000;
+/// The largest object that the store holds, in bytes: 2^41 - 2^22, by the API's specification.
+pub const LARGEST: u64 = (1 << 41) - (1 << 22);
+
+/// Returns the largest object that can be stored with what the store lets us do.
+pub fn store_limit(large_files: LargeFiles) -> u64 {
+    match large_files {
+        LargeFiles::Possible => LARGEST,
+        LargeFiles::NoRefreshToken | LargeFiles::NoAppFolder => UPLOAD_LIMIT,
+    }
+}
 
 /// Returns every content that a stored version of one of the spec's artifacts is known to hold.
 pub fn stored_contents(spec: &Spec, files: &[StoredFile]) -> Vec<ContentHash> {
@@ -147,6 +157,7 @@ impl Draft<'_> {
         self.plan.desired.artifacts.insert(name.to_owned(), wanted);
         self.add(Kind::Pull {
             artifact: name.to_owned(),
+            place: Place::Server,
             path: artifact.path.clone(),
             version: version.name,
             object: version.file,
@@ -159,12 +170,14 @@ impl Draft<'_> {
     /// Plans to store bytes as a new version; false when they are too many for one upload.
     fn store(&mut self, name: &str, artifact: &spec::Artifact, content: ContentHash, size: u64) -> bool {
         // Packing may bring a larger file below the limit, but nobody knows before it is tried.
-        if size > UPLOAD_LIMIT && artifact.compress == spec::Compress::None {
-            self.plan.blocked.push(Blocked::TooLarge { name: name.to_owned(), size });
+        let large_files = self.observed.store.large_files;
+        if size > store_limit(large_files) && artifact.compress == spec::Compress::None {
+            self.plan.blocked.push(Blocked::TooLarge { name: name.to_owned(), size, large_files });
             return false;
         }
         self.add(Kind::Store {
             artifact: name.to_owned(),
+            place: Place::Server,
             path: artifact.path.clone(),
             content,
             size,

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::digest::ContentHash;
-use crate::facts::Money;
+use crate::facts::{LargeFiles, Money};
 use crate::guard::{Finding, Guard};
 
 /// Bytes on the server that differ from what was brought.
@@ -71,12 +71,14 @@ pub enum Blocked {
         /// The cloud's word.
         status: String,
     },
-    /// An artifact to be stored is larger than one upload takes.
+    /// An artifact to be stored is larger than can be stored.
     TooLarge {
         /// Its name.
         name: String,
         /// Its size in bytes.
         size: u64,
+        /// Why not more.
+        large_files: LargeFiles,
     },
 }
 

@@ -6,6 +6,7 @@ use console::style;
 use similar::{ChangeTag, TextDiff};
 
 use super::{bytes, printable, short, typed};
+use crate::facts::LargeFiles;
 use crate::guard::{Finding, Guard};
 use crate::plan::{Action, Blocked, Candidate, GuardState, Kind, Note, Plan, Shown, Work};
 use crate::world::World;
@@ -175,12 +176,27 @@ fn blocked_text(blocked: &Blocked) -> String {
                 printable(status)
             )
         }
-        Blocked::TooLarge { name, size } => format!(
-            "{name} is {}: dacapo stores up to 150,000,000 bytes so far; copy it to safety yourself and pass \
-             `--discard {}`",
-            bytes(*size),
-            typed(&format!("artifacts:{name}"))
-        ),
+        Blocked::TooLarge { name, size, large_files } => {
+            let why = match large_files {
+                LargeFiles::Possible => "Dropbox takes files up to 2,199,019,061,248 bytes".to_owned(),
+                LargeFiles::NoRefreshToken => {
+                    "files over 150,000,000 bytes are sent with a short-lived token, which takes \
+                     `DROPBOX_APP_KEY` and `DROPBOX_REFRESH_TOKEN`"
+                        .to_owned()
+                }
+                LargeFiles::NoAppFolder => {
+                    "files over 150,000,000 bytes are sent by the server with a token that could also delete, \
+                     so only with an app that sees nothing but its own folder: say `DROPBOX_APP_FOLDER=yes` if \
+                     yours is one"
+                        .to_owned()
+                }
+            };
+            let what = format!("{name} is {}: {why}", bytes(*size));
+            format!(
+                "{what}; or copy it to safety yourself and pass `--discard {}`",
+                typed(&format!("artifacts:{name}"))
+            )
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use crate::version::{Manifest, manifest_name};
 impl Run<'_, '_> {
     /// Writes the manifest that tells the payload of a stored object.
     pub(super) async fn describe(
-        &self,
+        &mut self,
         version: &str,
         object: &StoredFile,
         payload: ContentHash,
@@ -31,6 +31,8 @@ impl Run<'_, '_> {
         };
         let text = serde_json::to_vec_pretty(&manifest).expect("a manifest has string keys only");
         let name = manifest_name(version, &payload, &object.content);
-        self.providers().store()?.put(self.action, &name, &text).await.map(drop)
+        let written = self.providers().store()?.put(self.action, &name, &text).await?;
+        self.shared.add(written);
+        Ok(())
     }
 }
