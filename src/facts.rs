@@ -328,7 +328,7 @@ pub struct Probe {
     pub files: Option<Vec<NewFile>>,
     /// How many more there are than `files` lists.
     pub more_files: u64,
-    /// Programs that use the GPU or run from the checkout.
+    /// Programs that use the GPU, run from the checkout, or are otherwise somebody's work.
     pub processes: Vec<Process>,
 }
 
@@ -347,38 +347,77 @@ pub struct Checkout {
     /// The branch that HEAD is on; none when detached.
     #[serde(default)]
     pub branch: Option<String>,
-    /// Every local branch, tag, stash entry and detached HEAD.
+    /// Every local branch, tag, stash entry and detached HEAD, and remote branches that weren't fetched.
     #[serde(default)]
     pub tips: Vec<Tip>,
-    /// What `git status` finds: modified, staged, deleted, renamed, untracked, unmerged.
+    /// Every path that differs from what is committed, or that the index hides.
     #[serde(default)]
     pub dirty: Vec<Dirty>,
-    /// `merge`, `rebase`, `cherry-pick`, `revert` or `bisect` when one is under way.
+    /// Repositories of their own in it that aren't submodules.
     #[serde(default)]
-    pub unfinished: Option<String>,
+    pub nested: Vec<Nested>,
+    /// LFS objects that came to be after the clone: whether their server has them can't be told from here.
+    #[serde(default)]
+    pub lfs: Vec<NewFile>,
+    /// Every `merge`, `rebase`, `am`, `cherry-pick`, `revert` or `bisect` under way, and where.
+    #[serde(default)]
+    pub unfinished: Vec<String>,
     /// Whether HEAD contains the commit that the probe was asked about (so that a push is all it needs).
     #[serde(default)]
     pub contains_wanted: bool,
+    /// The commit that would hold what differs from HEAD, byte for byte; none where it wasn't asked for, or
+    /// where nothing can be put into one.
+    #[serde(default)]
+    pub snapshot: Option<String>,
 }
 
 /// A name in the checkout that keeps commits alive.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tip {
     /// For people: `branch main`, `tag v1`, `stash@{0}`, `detached HEAD`.
     pub name: String,
     /// The commit (tags are peeled).
     pub commit: String,
+    /// Of a tag: what it names itself, which is an object of its own where the tag says something.
+    #[serde(default)]
+    pub tag: Option<String>,
+    /// Why saving leaves it out, where saving was asked about.
+    #[serde(default)]
+    pub refused: Option<String>,
+}
+
+/// A repository of its own within the checkout.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Nested {
+    /// Below the checkout, with a `/` at its end.
+    pub path: String,
+    /// Commits that no remote of its own was ever seen to have.
+    pub unpushed: u64,
+    /// Paths that differ from its last commit, and whatever else is under way in it.
+    pub changed: u64,
+    /// Stash entries.
+    pub stashes: u64,
+    /// Why git can't read it.
+    #[serde(default)]
+    pub broken: Option<String>,
 }
 
 /// One path that differs from the last commit.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Dirty {
     /// Below the checkout; bytes that aren't UTF-8 are escaped.
     pub path: String,
-    /// `modified`, `staged`, `deleted`, `renamed`, `untracked` or `unmerged`.
+    /// `modified`, `staged`, `deleted`, `renamed`, `untracked` or `unmerged`; `filtered` where git's own
+    /// filters hide the difference, `unpushed` for a submodule with commits of its own.
     pub how: String,
     /// Size in bytes; none when it is gone.
     pub size: Option<u64>,
+    /// Whether `Checkout::snapshot` holds it.
+    #[serde(default)]
+    pub carried: bool,
+    /// Why the snapshot leaves it out, where that is for a reason that the spec can lift.
+    #[serde(default)]
+    pub refused: Option<String>,
 }
 
 /// What lies at an artifact's path on the server.
@@ -417,7 +456,7 @@ pub struct Process {
     pub pid: u32,
     /// Program name and first argument, no more: arguments may hold secrets.
     pub command: String,
-    /// `gpu` or `checkout`.
+    /// `gpu`, `checkout`, `kernel`, `writes PATH`, `tmux or screen`, or `home`.
     pub why: String,
 }
 
@@ -437,6 +476,8 @@ pub enum Server {
 pub struct Repo {
     /// The remote's refs: name → commit (tags peeled); none when it couldn't be asked (`unreachable`).
     pub refs: Option<BTreeMap<String, String>>,
+    /// The remote's tags as they are, not peeled: `refs/tags/…` → object.
+    pub tags: BTreeMap<String, String>,
     /// Why the remote couldn't be asked.
     pub unreachable: Option<String>,
     /// Whether it refused the laptop's keys.
@@ -447,6 +488,28 @@ pub struct Repo {
     pub head_behind: Option<bool>,
     /// What the local checkout of the same repo says.
     pub local: Option<LocalCheckout>,
+}
+
+impl Repo {
+    /// Tells whether the remote was shown to contain a commit.
+    pub fn contains(&self, commit: &str) -> bool {
+        self.contained.get(commit) == Some(&true)
+    }
+
+    /// Tells whether the remote has all that a name on the server keeps: the commit and, of a tag, the tag.
+    pub fn holds(&self, tip: &Tip) -> bool {
+        let Some(object) = &tip.tag else { return self.contains(&tip.commit) };
+        let name = tip.name.strip_prefix("tag ").unwrap_or(&tip.name);
+        let is_named = |there: &str| {
+            there.strip_prefix("refs/tags/").is_some_and(|there| {
+                there == name
+                    || there.strip_suffix(name).is_some_and(|before| {
+                        before.starts_with("dacapo/") && before.ends_with('/')
+                    })
+            })
+        };
+        self.contains(&tip.commit) && self.tags.iter().any(|(there, tag)| tag == object && is_named(there))
+    }
 }
 
 /// The checkout that `session.toml` lies in, where its remote is the spec's.

@@ -11,7 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use crate::digest::ContentHash;
-use crate::facts::{ArtifactFile, Probe, Repo, Server};
+use crate::facts::{ArtifactFile, Checkout, Nested, Probe, Repo, Server, Tip};
 
 /// How long after it was taken evidence may still justify a deletion, by the cloud's clock.
 pub const VALID_FOR: SignedDuration = SignedDuration::from_secs(600);
@@ -61,12 +61,16 @@ pub enum Finding {
     OtherRemote { found: Option<String> },
     /// The remote couldn't be asked what it has.
     RemoteUnreachable { why: String },
-    /// A branch, tag, stash or detached HEAD that the remote doesn't contain.
-    Unpushed { tip: String, commit: String },
-    /// A path that differs from the last commit.
-    Dirty { path: String, how: String, size: Option<u64> },
+    /// A branch, tag, stash or detached HEAD that the remote doesn't contain; `refused`: why saving leaves it out.
+    Unpushed { tip: String, commit: String, refused: Option<String> },
+    /// A path that differs from the last commit; `refused`: why saving leaves it out.
+    Dirty { path: String, how: String, size: Option<u64>, refused: Option<String> },
     /// A merge, rebase, cherry-pick, revert or bisect under way.
     Unfinished { what: String },
+    /// A repository of its own within the checkout.
+    Nested { repository: Nested },
+    /// An LFS object that its server may not have.
+    Lfs { path: String, size: u64 },
     /// An artifact whose content no stored version has.
     Unsaved { name: String, path: String, content: ContentHash, size: u64 },
     /// Something other than a steady regular file where an artifact should be.
@@ -91,7 +95,9 @@ impl Finding {
             | Self::RemoteUnreachable { .. }
             | Self::Unpushed { .. }
             | Self::Dirty { .. }
-            | Self::Unfinished { .. } => Guard::Repo,
+            | Self::Unfinished { .. }
+            | Self::Nested { .. }
+            | Self::Lfs { .. } => Guard::Repo,
             Self::Unsaved { .. } | Self::UnreadableArtifact { .. } => Guard::Artifacts,
             Self::NewFile { .. } | Self::MoreFiles { .. } | Self::NoMarker => Guard::Files,
             Self::Process { .. } => Guard::Processes,
@@ -106,8 +112,12 @@ impl Finding {
             Self::Broken { .. } => repo("broken"),
             Self::OtherRemote { .. } => repo("remote"),
             Self::RemoteUnreachable { .. } | Self::Unpushed { .. } => repo("unpushed"),
-            Self::Dirty { how, .. } => repo(if how == "untracked" { how } else { "modified" }),
+            Self::Dirty { how, .. } => {
+                repo(if matches!(how.as_str(), "untracked" | "unpushed") { how } else { "modified" })
+            }
             Self::Unfinished { .. } => repo("unfinished"),
+            Self::Nested { .. } => repo("nested"),
+            Self::Lfs { .. } => repo("lfs"),
             Self::Unsaved { name, .. } | Self::UnreadableArtifact { name, .. } => {
                 Discard::Artifact(name.clone())
             }
@@ -122,7 +132,8 @@ impl Finding {
 /// A loss that the user has named: `--discard WORD`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub enum Discard {
-    /// `repo:untracked`, `repo:modified`, `repo:unpushed`, `repo:unfinished`, `repo:broken`, `repo:remote`.
+    /// `repo:untracked`, `repo:modified`, `repo:unpushed`, `repo:unfinished`, `repo:nested`, `repo:lfs`,
+    /// `repo:broken`, `repo:remote`.
     Repo(String),
     /// `artifacts:NAME`.
     Artifact(String),
@@ -165,7 +176,8 @@ impl FromStr for Discard {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        const REPO: [&str; 6] = ["untracked", "modified", "unpushed", "unfinished", "broken", "remote"];
+        const REPO: [&str; 8] =
+            ["untracked", "modified", "unpushed", "unfinished", "nested", "lfs", "broken", "remote"];
         match text.split_once(':').map_or((text, ""), |(guard, rest)| (guard, rest)) {
             ("repo", what) if REPO.contains(&what) => Ok(Self::Repo(what.to_owned())),
             ("artifacts", name) if !name.is_empty() => Ok(Self::Artifact(name.to_owned())),
@@ -289,32 +301,42 @@ fn repo_findings(evidence: &Evidence<'_>, probe: &Probe) -> Vec<Finding> {
         return vec![Finding::Broken { why: why.clone() }];
     }
     let mut found = Vec::new();
-    let mut tips: Vec<(&str, &str)> =
-        checkout.tips.iter().map(|tip| (tip.name.as_str(), tip.commit.as_str())).collect();
-    // A report that forgets HEAD among the tips is no evidence that HEAD is safe.
-    let head = checkout.head.as_deref().filter(|head| !tips.iter().any(|(_, commit)| commit == head));
-    tips.extend(head.map(|head| ("HEAD", head)));
     if !evidence.url_matches {
         found.push(Finding::OtherRemote { found: checkout.remote.clone() });
     }
     found.extend(checkout.unfinished.iter().map(|what| Finding::Unfinished { what: what.clone() }));
-    found.extend(checkout.dirty.iter().map(|dirty| Finding::Dirty {
+    found.extend(checkout.nested.iter().map(|nested| Finding::Nested { repository: nested.clone() }));
+    found.extend(
+        checkout.lfs.iter().map(|object| Finding::Lfs { path: object.path.clone(), size: object.size }),
+    );
+    let saved = checkout.snapshot.as_ref().is_some_and(|commit| evidence.repo.contains(commit));
+    let dirty = checkout.dirty.iter().filter(|dirty| !(saved && dirty.carried));
+    found.extend(dirty.map(|dirty| Finding::Dirty {
         path: dirty.path.clone(),
         how: dirty.how.clone(),
         size: dirty.size,
+        refused: dirty.refused.clone(),
     }));
-    match (&evidence.repo.refs, tips.is_empty()) {
-        (_, true) => {}
-        (None, false) => found.push(Finding::RemoteUnreachable {
-            why: evidence.repo.unreachable.clone().unwrap_or_else(|| "it was not asked".to_owned()),
-        }),
-        (Some(_), false) => found.extend(
-            tips.into_iter()
-                .filter(|(_, commit)| evidence.repo.contained.get(*commit) != Some(&true))
-                .map(|(tip, commit)| Finding::Unpushed { tip: tip.to_owned(), commit: commit.to_owned() }),
-        ),
-    }
+    found.extend(tip_findings(evidence.repo, checkout));
     found
+}
+
+fn tip_findings(repo: &Repo, checkout: &Checkout) -> Vec<Finding> {
+    let mut tips = checkout.tips.clone();
+    // A report that forgets HEAD among the tips is no evidence that HEAD is safe.
+    let head = checkout.head.as_ref().filter(|head| !tips.iter().any(|tip| tip.commit == **head));
+    tips.extend(head.map(|head| Tip { name: "HEAD".to_owned(), commit: head.clone(), ..Tip::default() }));
+    if tips.is_empty() {
+        return Vec::new();
+    }
+    if repo.refs.is_none() {
+        let why = repo.unreachable.clone().unwrap_or_else(|| "it was not asked".to_owned());
+        return vec![Finding::RemoteUnreachable { why }];
+    }
+    tips.into_iter()
+        .filter(|tip| !repo.holds(tip))
+        .map(|Tip { name, commit, refused, .. }| Finding::Unpushed { tip: name, commit, refused })
+        .collect()
 }
 
 fn artifact_findings(evidence: &Evidence<'_>, probe: &Probe) -> Vec<Finding> {
@@ -345,7 +367,7 @@ fn file_findings(probe: &Probe) -> Vec<Finding> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::facts::{Checkout, Dirty, NewFile, Process, Tip};
+    use crate::facts::{Dirty, NewFile, Process};
 
     fn now() -> Timestamp {
         Timestamp::from_second(1_790_000_000).unwrap()
@@ -365,7 +387,11 @@ mod tests {
                 remote: Some("git@host:me/repo.git".to_owned()),
                 head: Some("a".repeat(40)),
                 branch: Some("main".to_owned()),
-                tips: vec![Tip { name: "branch main".to_owned(), commit: "a".repeat(40) }],
+                tips: vec![Tip {
+                    name: "branch main".to_owned(),
+                    commit: "a".repeat(40),
+                    ..Tip::default()
+                }],
                 ..Checkout::default()
             }),
             artifacts: [("model".to_owned(), ArtifactFile::File { size: 5, content })].into(),
@@ -421,10 +447,10 @@ mod tests {
         assert_eq!(guards(&unpushed), [Guard::Repo], "a commit nobody vouches for");
         let unpushed = judge(|_, repo, _| *repo.contained.get_mut(&"a".repeat(40)).unwrap() = false);
         assert_eq!(guards(&unpushed), [Guard::Repo], "a commit the remote lacks");
-        let dirty = Dirty { path: "x".to_owned(), how: "untracked".to_owned(), size: Some(1) };
+        let dirty = Dirty { path: "x".to_owned(), how: "untracked".to_owned(), ..Dirty::default() };
         assert_eq!(guards(&judge(|probe, _, _| checkout(probe).dirty.push(dirty))), [Guard::Repo]);
         assert_eq!(
-            guards(&judge(|p, _, _| checkout(p).unfinished = Some("merge".to_owned()))),
+            guards(&judge(|p, _, _| checkout(p).unfinished = vec!["merge".to_owned()])),
             [Guard::Repo]
         );
         assert_eq!(guards(&judge(|p, _, _| checkout(p).broken = Some("no HEAD".to_owned()))), [Guard::Repo]);
@@ -437,6 +463,49 @@ mod tests {
         assert_eq!(guards(&judge(|p, _, _| p.more_files = 7)), [Guard::Files], "more than listed");
         let process = Process { pid: 7, command: "python3 train.py".to_owned(), why: "checkout".to_owned() };
         assert_eq!(guards(&judge(|p, _, _| p.processes.push(process))), [Guard::Processes]);
+    }
+
+    #[test]
+    fn what_a_pushed_snapshot_holds_is_safe_and_what_it_leaves_out_is_not() {
+        let snapshot = "5".repeat(40);
+        let dirty = |path: &str, carried| Dirty {
+            path: path.to_owned(),
+            how: "untracked".to_owned(),
+            carried,
+            ..Dirty::default()
+        };
+        let paths = |pushed: bool| {
+            let found = judge(|probe, repo, _| {
+                let checkout = probe.checkout.as_mut().unwrap();
+                checkout.snapshot = Some(snapshot.clone());
+                checkout.dirty = vec![dirty("carried", true), dirty("left", false)];
+                repo.contained.insert(snapshot.clone(), pushed);
+            });
+            found.len()
+        };
+        assert_eq!((paths(true), paths(false)), (1, 2));
+    }
+
+    #[test]
+    fn a_tag_is_safe_by_its_name_not_by_its_commit_alone() {
+        let object = "7".repeat(40);
+        let with = |name: &str, there: &str| {
+            judge(|probe, repo, _| {
+                let tag = Tip {
+                    name: "tag best".to_owned(),
+                    commit: "a".repeat(40),
+                    tag: Some(object.clone()),
+                    refused: None,
+                };
+                probe.checkout.as_mut().unwrap().tips.push(tag);
+                repo.tags.insert(name.to_owned(), there.to_owned());
+            })
+            .len()
+        };
+        assert_eq!(with("refs/tags/other", &object), 1, "nobody would find it");
+        assert_eq!(with("refs/tags/best", &"8".repeat(40)), 1, "the remote's is another one");
+        assert_eq!(with("refs/tags/best", &object), 0);
+        assert_eq!(with("refs/tags/dacapo/lesson3/20261123T201500Z/best", &object), 0, "saved by us");
     }
 
     #[test]
@@ -478,11 +547,20 @@ mod tests {
 
     #[test]
     fn what_a_finding_says_to_type_is_understood_and_settles_it() {
+        let dirty = |how: &str| Finding::Dirty {
+            path: "x".to_owned(),
+            how: how.to_owned(),
+            size: None,
+            refused: None,
+        };
         let found = [
             Finding::Unreachable { why: String::new() },
-            Finding::Dirty { path: "x".to_owned(), how: "staged".to_owned(), size: None },
-            Finding::Dirty { path: "x".to_owned(), how: "untracked".to_owned(), size: None },
-            Finding::Unpushed { tip: "branch b".to_owned(), commit: "c".to_owned() },
+            dirty("staged"),
+            dirty("untracked"),
+            dirty("unpushed"),
+            Finding::Unpushed { tip: "branch b".to_owned(), commit: "c".to_owned(), refused: None },
+            Finding::Nested { repository: Nested::default() },
+            Finding::Lfs { path: "model.bin".to_owned(), size: 1 },
             Finding::NewFile { path: "odd [name]*.txt".to_owned(), size: 1 },
             Finding::NoMarker,
         ];

@@ -51,12 +51,12 @@ pub async fn observe(
     let (cloud, look, refs, agent) = tokio::join!(
         providers.cloud.look(),
         providers.memory.look(&spec.name),
-        providers.remote.refs(),
+        providers.remote.listing(),
         agent_keys(providers.settings.ssh.agent.as_deref()),
     );
     let (mut cloud, look) = (cloud?, look?);
     let mut repo = match refs {
-        Ok(refs) => Repo { refs: Some(refs), ..Repo::default() },
+        Ok((refs, tags)) => Repo { refs: Some(refs), tags, ..Repo::default() },
         Err(error) => {
             let denied = error.kind == ExitCode::Credentials;
             Repo { unreachable: Some(error.to_string()), denied, ..Repo::default() }
@@ -155,7 +155,8 @@ async fn look_at_server(
 async fn compare_with_remote(providers: &Providers, spec: &Spec, repo: &mut Repo, server: &Server) {
     let (Some(refs), Server::Seen(probe)) = (repo.refs.clone(), server) else { return };
     let Some(checkout) = &probe.checkout else { return };
-    let commits: BTreeSet<String> = checkout.tips.iter().map(|tip| tip.commit.clone()).collect();
+    let tips = checkout.tips.iter().map(|tip| tip.commit.clone());
+    let commits: BTreeSet<String> = tips.chain(checkout.snapshot.clone()).collect();
     match providers.remote.contained(&refs, &commits).await {
         Ok(contained) => repo.contained = contained,
         Err(error) => return unreachable_remote(repo, &error),
@@ -173,6 +174,7 @@ async fn compare_with_remote(providers: &Providers, spec: &Spec, repo: &mut Repo
 /// Missing evidence counts as failure: without its history the remote vouches for nothing.
 fn unreachable_remote(repo: &mut Repo, error: &Error) {
     repo.refs = None;
+    repo.tags = BTreeMap::new();
     repo.contained = BTreeMap::new();
     repo.unreachable = Some(error.to_string());
 }

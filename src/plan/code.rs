@@ -77,9 +77,10 @@ impl Draft<'_> {
             return self.plan.blocked.push(Blocked::Checkout { why });
         }
         let unpushed = self.unpushed(checkout);
-        let has_work = !unpushed.is_empty() || !checkout.dirty.is_empty() || checkout.unfinished.is_some();
+        let dirty = checkout.dirty.len() + checkout.nested.len();
+        let has_work = !unpushed.is_empty() || dirty > 0 || !checkout.unfinished.is_empty();
         if has_work {
-            self.plan.work.push(Work::Code { unpushed: unpushed.clone(), dirty: checkout.dirty.len() });
+            self.plan.work.push(Work::Code { unpushed: unpushed.clone(), dirty });
         }
         if checkout.branch.as_deref() != Some(repo.branch.as_str()) {
             return self.on_another_branch(checkout);
@@ -89,7 +90,7 @@ impl Draft<'_> {
             return;
         }
         let behind = self.observed.repo.head_behind == Some(true);
-        let clean = checkout.dirty.is_empty() && checkout.unfinished.is_none();
+        let clean = checkout.dirty.is_empty() && checkout.unfinished.is_empty();
         if checkout.contains_wanted {
             self.keep_code();
         } else if behind && clean {

@@ -174,17 +174,20 @@ fn checkout() -> Checkout {
         branch: Some("main".to_owned()),
         tips: vec![named("branch main", tip())],
         dirty: Vec::new(),
-        unfinished: None,
+        nested: Vec::new(),
+        lfs: Vec::new(),
+        unfinished: Vec::new(),
+        snapshot: None,
         contains_wanted: true,
     }
 }
 
 fn named(name: &str, commit: String) -> Tip {
-    Tip { name: name.to_owned(), commit }
+    Tip { name: name.to_owned(), commit, ..Tip::default() }
 }
 
 fn dirty(path: &str, how: &str) -> Dirty {
-    Dirty { path: path.to_owned(), how: how.to_owned(), size: Some(1) }
+    Dirty { path: path.to_owned(), how: how.to_owned(), size: Some(1), ..Dirty::default() }
 }
 
 fn offer(name: &str, price: f64) -> InstanceType {
@@ -230,6 +233,7 @@ fn observed() -> Observed {
         server: Server::Seen(Box::new(probe())),
         repo: Repo {
             refs: Some([("refs/heads/main".to_owned(), tip())].into()),
+            tags: BTreeMap::new(),
             unreachable: None,
             denied: false,
             contained: [(tip(), true), (old(), true), (mine(), false)].into(),

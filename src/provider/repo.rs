@@ -73,12 +73,17 @@ impl Remote {
 
     /// Lists every ref with its commit, tags peeled, in one `git ls-remote`.
     pub async fn refs(&self) -> Result<BTreeMap<String, String>> {
+        Ok(self.listing().await?.0)
+    }
+
+    /// Lists every ref as [`Remote::refs`] does, and the tags as they are, in one `git ls-remote`.
+    pub async fn listing(&self) -> Result<(BTreeMap<String, String>, BTreeMap<String, String>)> {
         self.prepare_cache().await?;
         let listed = self.git(&["ls-remote", "--", &self.url], "", LIST_LIMIT).await?;
         if !listed.success() {
             return Err(self.unreachable(&listed));
         }
-        Ok(refs_in(&listed.stdout))
+        Ok((refs_in(&listed.stdout), tags_in(&listed.stdout)))
     }
 
     /// Says of each commit whether it is reachable from the branches and tags in `refs`, the
@@ -270,6 +275,15 @@ pub async fn known_hosts(
         .map(str::to_owned)
         .collect();
     if lines.is_empty() { Err(unknown()) } else { Ok(lines) }
+}
+
+/// Reads the tags among `ls-remote`'s lines, as they are.
+fn tags_in(listing: &str) -> BTreeMap<String, String> {
+    let lines = listing.lines().filter_map(|line| line.split_once('\t'));
+    lines
+        .filter(|(hash, name)| is_hash(hash) && name.starts_with("refs/tags/") && !name.ends_with("^{}"))
+        .map(|(hash, name)| (name.to_owned(), hash.to_owned()))
+        .collect()
 }
 
 /// Reads `ls-remote`'s lines; what a tag peels to stands behind `^{}` and replaces the tag object.

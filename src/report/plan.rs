@@ -6,7 +6,7 @@ use console::style;
 use similar::{ChangeTag, TextDiff};
 
 use super::{bytes, printable, short, typed};
-use crate::facts::LargeFiles;
+use crate::facts::{LargeFiles, Nested};
 use crate::guard::{Finding, Guard};
 use crate::plan::{Action, Blocked, Candidate, GuardState, Kind, Note, Plan, Shown, Work};
 use crate::world::World;
@@ -284,10 +284,21 @@ fn finding_text(finding: &Finding) -> String {
             format!("its remote is `{}`, not the spec's", printable(found.as_deref().unwrap_or("none")))
         }
         Finding::RemoteUnreachable { why } => format!("the remote can't be asked: {}", printable(why)),
-        Finding::Unpushed { tip, commit } => {
+        Finding::Unpushed { tip, commit, .. } => {
             format!("{} ({}) is not on the remote", printable(tip), short(commit))
         }
-        Finding::Dirty { path, how, size } => format!("{how}: {}{}", printable(path), size_text(*size)),
+        Finding::Dirty { path, how, size, .. } => {
+            let how = match how.as_str() {
+                "filtered" => "modified, which git's filters hide",
+                "unpushed" => "commits that no remote was seen to have",
+                how => how,
+            };
+            format!("{}: {}{}", printable(how), printable(path), size_text(*size))
+        }
+        Finding::Nested { repository } => nested_text(repository),
+        Finding::Lfs { path, size } => {
+            format!("LFS object: {} ({}) may not be on its server", printable(path), bytes(*size))
+        }
         Finding::Unfinished { what } => format!("a {what} is under way"),
         Finding::Unsaved { name, path, content, size } => {
             format!("{name} ({path}, {}, content {}) is not stored", bytes(*size), content.short())
@@ -302,6 +313,17 @@ fn finding_text(finding: &Finding) -> String {
     }
 }
 
+fn nested_text(nested: &Nested) -> String {
+    let Nested { path, unpushed, changed, stashes, broken } = nested;
+    let holds = match broken {
+        Some(why) => format!("git can't read it: {}", printable(why)),
+        None => {
+            format!("{unpushed} unpushed commit(s), {changed} changed path(s), {stashes} stash entry(ies)")
+        }
+    };
+    format!("a repository of its own: {} ({holds})", printable(path))
+}
+
 fn size_text(size: Option<u64>) -> String {
     size.map_or(String::new(), |size| format!(" ({})", bytes(size)))
 }
@@ -311,6 +333,13 @@ fn remedy(finding: &Finding, prefix: &str) -> String {
     let discard = format!("--discard {}", typed(&finding.discard().to_string()));
     match finding {
         Finding::Unpushed { .. } => format!("`{prefix} run -A -- git push`, or accept the loss: {discard}"),
+        Finding::Dirty { how, .. } if how == "filtered" => {
+            format!("no commit holds it: copy it away, or: {discard}")
+        }
+        Finding::Nested { .. } => format!("push it from there or move it away, or: {discard}"),
+        Finding::Lfs { .. } => {
+            format!("`{prefix} run -A -- git lfs push --all origin` sends it; that can't be checked: {discard}")
+        }
         Finding::Dirty { .. } => {
             format!(
                 "commit it (`{prefix} run -- git commit …`) and `{prefix} run -A -- git push`, or: {discard}"

@@ -235,7 +235,7 @@ fn put_on_disk(worlds: &mut Worlds, choice: &Choice) {
         "detached" => found.branch = None,
         "broken" => *found = Checkout { broken: Some("no HEAD".to_owned()), ..Checkout::default() },
         "other remote" => found.remote = Some("git@else:x.git".to_owned()),
-        "merging" => found.unfinished = Some("merge".to_owned()),
+        "merging" => found.unfinished = vec!["merge".to_owned()],
         _ => {}
     }
 }
@@ -437,7 +437,7 @@ impl Worlds {
             }
             Kind::FastForward { from, to } => {
                 let found = self.disk.checkout.as_mut().unwrap();
-                assert!(found.dirty.is_empty() && found.unfinished.is_none(), "fast-forwarded over work");
+                assert!(found.dirty.is_empty() && found.unfinished.is_empty(), "fast-forwarded over work");
                 assert_eq!((found.head.as_ref(), *from == old()), (Some(from), true), "not behind");
                 found.head = Some(to.clone());
                 found.tips[0].commit = to.clone();
@@ -510,7 +510,7 @@ impl Worlds {
             (!disk.processes.is_empty(), "processes"),
             (unpushed, "repo:unpushed"),
             (found.is_some_and(|found| !found.dirty.is_empty()), "repo:untracked"),
-            (found.is_some_and(|found| found.unfinished.is_some()), "repo:unfinished"),
+            (found.is_some_and(|found| !found.unfinished.is_empty()), "repo:unfinished"),
             (strange, "repo:broken"),
         ];
         losses.into_iter().filter(|(is, _)| *is).map(|(_, word)| word).collect()

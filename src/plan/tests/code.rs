@@ -35,7 +35,7 @@ fn behind_with_work_in_the_way_is_blocked() {
     type Change = fn(&mut Observed);
     let ways: [(Change, Vec<Work>); 3] = [
         (|world| its_checkout(world).dirty.push(dirty("train.py", "modified")), code_work(&[], 1)),
-        (|world| its_checkout(world).unfinished = Some("merge".to_owned()), code_work(&[], 0)),
+        (|world| its_checkout(world).unfinished = vec!["merge".to_owned()], code_work(&[], 0)),
         (
             |world| {
                 committed(world);

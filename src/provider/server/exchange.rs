@@ -26,8 +26,13 @@ use crate::error::Error;
 pub(super) const HELPER: &str = concat!(
     include_str!("helper/base.py"),
     include_str!("helper/hashes.py"),
+    include_str!("helper/git.py"),
+    include_str!("helper/checkout.py"),
+    include_str!("helper/contents.py"),
     include_str!("helper/look.py"),
+    include_str!("helper/processes.py"),
     include_str!("helper/repo.py"),
+    include_str!("helper/save.py"),
     include_str!("helper/store.py"),
     include_str!("helper/main.py"),
 );

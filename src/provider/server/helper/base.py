@@ -24,6 +24,7 @@ import ssl
 import stat
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import urllib.parse
@@ -47,6 +48,11 @@ CACHES = frozenset((
 ))
 CACHES_ANYWHERE = frozenset((b"__pycache__", b".ipynb_checkpoints"))
 KNOWN_HOSTS = b".ssh/known_hosts"
+GITS_OWN = frozenset((
+    b"branches", b"config", b"config.worktree", b"description", b"index", b"index.lock", b"info", b"lfs", b"logs",
+    b"modules", b"objects", b"packed-refs", b"refs", b"reftable", b"rr-cache", b"sequencer", b"shallow",
+    b"worktrees",
+))
 
 # Mounts that outlive the server, or that hold no files: walking them proves nothing and may hang.
 ELSEWHERE = frozenset((

@@ -74,7 +74,7 @@ def fast_forward(ask, home):
         raise Failed("other_branch", "the checkout is on %s" % (
             "the branch `%s`" % report["branch"] if report["branch"] else "no branch"))
     if report["unfinished"]:
-        raise Failed("dirty", "a %s is under way" % report["unfinished"])
+        raise Failed("dirty", "a %s is under way" % report["unfinished"][0])
     in_the_way = [entry["path"] for entry in report["dirty"] if entry["how"] != "untracked"]
     if in_the_way:
         raise Failed("dirty", "changed: " + ", ".join(in_the_way[:5]) + (" …" if in_the_way[5:] else ""))

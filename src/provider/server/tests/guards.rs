@@ -1,5 +1,7 @@
 //! What the probe says of artifacts, files and processes.
 
+mod work;
+
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;

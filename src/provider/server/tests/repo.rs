@@ -23,7 +23,7 @@ async fn a_clean_checkout_has_its_branch_and_nothing_else() {
         remote: Some(url),
         head: Some(head.clone()),
         branch: Some("main".into()),
-        tips: vec![Tip { name: "branch main".into(), commit: head }],
+        tips: vec![Tip { name: "branch main".into(), commit: head, ..Tip::default() }],
         ..Checkout::default()
     };
     assert_eq!(home.checkout().await, expected);
@@ -205,12 +205,12 @@ async fn an_operation_under_way_is_told() {
             .unwrap();
         assert!(!failed.status.success());
         let checkout = home.checkout().await;
-        assert_eq!(checkout.unfinished.as_deref(), Some(name));
+        assert_eq!(checkout.unfinished, [name]);
         assert_eq!(dirty(&checkout), ["unmerged train.py"]);
         home.git("lesson3", &[command, "--abort"]);
     }
     home.git("lesson3", &["bisect", "start"]);
-    assert_eq!(home.checkout().await.unfinished.as_deref(), Some("bisect"));
+    assert_eq!(home.checkout().await.unfinished, ["bisect"]);
 }
 
 #[tokio::test]
@@ -225,9 +225,9 @@ async fn a_submodules_unpushed_commit_is_dirt() {
     home.write("lesson3/lib/train.py", "own work");
     home.git("lesson3/lib", &["commit", "-qam", "own work"]);
     home.commit("points at a commit that only this server has");
-    assert_eq!(dirty(&home.checkout().await), ["modified lib"]);
+    assert_eq!(dirty(&home.checkout().await), ["unpushed lib"]);
     home.write("lesson3/lib/new.txt", "x");
-    assert_eq!(dirty(&home.checkout().await), ["modified lib", "untracked lib/new.txt"]);
+    assert_eq!(dirty(&home.checkout().await), ["modified lib", "untracked lib/new.txt", "unpushed lib"]);
 }
 
 #[tokio::test]
