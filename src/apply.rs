@@ -145,6 +145,7 @@ async fn carry_out(
             run.store(artifact, *place, path, *compress).await?;
         }
         Kind::Pull { .. } => run.pull().await?,
+        Kind::SaveBranch { snapshot, tips, tags, .. } => run.save_branch(snapshot, tips, tags).await?,
         Kind::SetUp => run.finish_set_up().await?,
         Kind::Delete { .. } => run.delete(outcome).await?,
         Kind::DeleteVolume { volume, .. } => run.delete_volume(volume).await?,

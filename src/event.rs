@@ -84,6 +84,8 @@ pub enum Stage {
     Stored { version: String, payload: ContentHash, new: bool },
     /// An artifact was brought and verified.
     Pulled { version: String, payload: ContentHash, size: u64 },
+    /// The remote has the branch, as this laptop was told by the remote itself.
+    Saved { branch: String, commit: Option<String> },
     /// Every guard was satisfied, on evidence taken just now.
     Proven,
     /// The cloud took the deletion.

@@ -503,9 +503,9 @@ impl Repo {
         let is_named = |there: &str| {
             there.strip_prefix("refs/tags/").is_some_and(|there| {
                 there == name
-                    || there.strip_suffix(name).is_some_and(|before| {
-                        before.starts_with("dacapo/") && before.ends_with('/')
-                    })
+                    || there
+                        .strip_suffix(name)
+                        .is_some_and(|before| before.starts_with("dacapo/") && before.ends_with('/'))
             })
         };
         self.contains(&tip.commit) && self.tags.iter().any(|(there, tag)| tag == object && is_named(there))

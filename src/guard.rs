@@ -387,11 +387,7 @@ mod tests {
                 remote: Some("git@host:me/repo.git".to_owned()),
                 head: Some("a".repeat(40)),
                 branch: Some("main".to_owned()),
-                tips: vec![Tip {
-                    name: "branch main".to_owned(),
-                    commit: "a".repeat(40),
-                    ..Tip::default()
-                }],
+                tips: vec![Tip { name: "branch main".to_owned(), commit: "a".repeat(40), ..Tip::default() }],
                 ..Checkout::default()
             }),
             artifacts: [("model".to_owned(), ArtifactFile::File { size: 5, content })].into(),

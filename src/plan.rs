@@ -10,6 +10,7 @@ mod code;
 mod end;
 mod machine;
 mod money;
+mod save;
 #[cfg(test)]
 mod tests;
 mod told;

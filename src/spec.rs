@@ -130,6 +130,21 @@ pub struct Repo {
     pub branch: String,
     /// Where it is checked out, below the login user's home.
     pub path: String,
+    /// What becomes of work that the remote lacks when the server is to go.
+    pub on_absent: OnAbsent,
+    /// Paths below the checkout, or folders, that are saved whatever their names and sizes.
+    pub save: Vec<String>,
+}
+
+/// What becomes of work that only the server has when the server is to go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnAbsent {
+    /// It stands against it.
+    #[default]
+    Refuse,
+    /// What git can carry is pushed to a branch of its own first.
+    SaveBranch,
 }
 
 /// A file worth keeping.

@@ -3,6 +3,7 @@
 mod code;
 mod describe;
 mod pull;
+mod save;
 mod store;
 
 use super::Run;

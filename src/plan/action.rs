@@ -145,6 +145,17 @@ pub enum Kind {
         /// What lies there now, safe in the store; nothing otherwise.
         replaces: Option<ContentHash>,
     },
+    /// Push what the remote lacks to a branch of its own, `dacapo/SESSION/TIME`; on the server nothing changes.
+    SaveBranch {
+        /// The commit of what differs, which its name tells byte for byte; none where nothing differs.
+        snapshot: Option<String>,
+        /// What is in it: path, how it differs, size.
+        files: Vec<(String, String, Option<u64>)>,
+        /// Names and their commits that the remote lacks.
+        tips: Vec<(String, String)>,
+        /// Tags that the remote lacks, and what they name.
+        tags: Vec<(String, String)>,
+    },
     /// Mark the end of set-up: what is newer on the disk from then on is somebody's work.
     SetUp,
     /// Delete the machine and its volumes, once it is proven that nothing on them is lost.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{Blocked, Draft, GuardState, Kind, Living, Note, Shown, stored_contents};
 use crate::digest::ContentHash;
-use crate::facts::{Instance, Server, Status, Volume};
+use crate::facts::{Instance, Repo, Server, Status, Volume};
 use crate::guard::{self, Discard, Evidence, Guard};
 use crate::observed::Observed;
 use crate::spec::Spec;
@@ -62,8 +62,10 @@ impl Draft<'_> {
     /// be shown on it any more, and what is left to do is to wait until it is gone.
     pub(super) fn delete(&mut self, living: Living<'_>) {
         if living.instance.status != Status::Deleting {
-            let stored = if living.rented.login { self.store_work() } else { Vec::new() };
-            self.judge(living, &stored);
+            let used = living.rented.login;
+            let stored = if used { self.store_work() } else { Vec::new() };
+            let repo = if used { self.save_branch() } else { self.observed.repo.clone() };
+            self.judge(living, &stored, &repo);
         }
         let mut volumes = crate::record::volumes_of(living.instance);
         volumes.sort();
@@ -80,8 +82,9 @@ impl Draft<'_> {
         kept.into_iter().for_each(|volume| self.note(left(volume)));
     }
 
-    /// Judges the guards on the evidence as it will be once the planned versions are stored.
-    fn judge(&mut self, living: Living<'_>, will_be_stored: &[String]) {
+    /// Judges the guards on the evidence as it will be once the planned versions are stored, and the remote
+    /// has what is planned to be saved there.
+    fn judge(&mut self, living: Living<'_>, will_be_stored: &[String], repo: &Repo) {
         if !living.rented.login {
             let evidence = vec![Shown::NeverUsed];
             self.plan.guards.push(GuardState {
@@ -99,7 +102,7 @@ impl Draft<'_> {
                 .into_iter()
                 .filter_map(|(name, content)| will_be_stored.contains(&name).then_some(content)),
         );
-        let evidence = evidence(self.request.spec, self.observed, &paths, &stored);
+        let evidence = Evidence { repo, ..evidence(self.request.spec, self.observed, &paths, &stored) };
         let mut all = guard::findings(&evidence);
         all.sort();
         let against = guard::uncovered(all.clone(), self.request.discards);
@@ -117,6 +120,7 @@ impl Draft<'_> {
     fn shown(&self, guard: Guard, will_be_stored: &[String], clean: bool) -> Vec<Shown> {
         let Server::Seen(probe) = &self.observed.server else { return Vec::new() };
         match guard {
+            Guard::Repo if self.saves().is_some() => self.saves().into_iter().collect(),
             Guard::Repo if clean => vec![probe.checkout.as_ref().map_or(Shown::NoCheckout, |checkout| {
                 Shown::Pushed { tips: checkout.tips.len(), head: checkout.head.clone() }
             })],
@@ -125,6 +129,15 @@ impl Draft<'_> {
             Guard::Processes if clean => vec![Shown::NoProcesses],
             _ => Vec::new(),
         }
+    }
+
+    fn saves(&self) -> Option<Shown> {
+        self.plan.actions.iter().find_map(|action| match action.kind() {
+            Kind::SaveBranch { files, tips, tags, .. } => {
+                Some(Shown::WillBeSaved { files: files.len(), tips: tips.len().max(tags.len()) })
+            }
+            _ => None,
+        })
     }
 
     /// Volumes of ours that no machine holds: deleted where our own receipt explains them, else shown.

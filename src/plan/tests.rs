@@ -14,7 +14,7 @@ use crate::guard::Guard;
 use crate::lock::{LockedArtifact, LockedMachine};
 use crate::observed::Laptop;
 use crate::record::{self, Ended, Intent, Kept, Record};
-use crate::spec::{Artifact, Compress, Wanted};
+use crate::spec::{Artifact, Compress, OnAbsent, Wanted};
 use crate::version::manifest_name;
 use crate::world::Machine;
 
@@ -78,6 +78,8 @@ fn spec() -> Spec {
             url: URL.to_owned(),
             branch: "main".to_owned(),
             path: "lesson3".to_owned(),
+            on_absent: OnAbsent::Refuse,
+            save: Vec::new(),
         },
         artifacts: [("model".to_owned(), model(Wanted::Latest))].into(),
     }

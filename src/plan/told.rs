@@ -159,6 +159,8 @@ impl GuardState {
 pub enum Shown {
     /// Every one of so many tips is contained in the remote.
     Pushed { tips: usize, head: Option<String> },
+    /// What the remote lacks will be pushed to a branch first: so many files, and branches and the like.
+    WillBeSaved { files: usize, tips: usize },
     /// There is no checkout.
     NoCheckout,
     /// The content is a stored version.

@@ -26,7 +26,7 @@ pub use transfer::{Host, LargePush, Mint, Support, Told};
 pub use trouble::{Kind, Result, SshError, Trouble};
 pub use wire::{
     Brought, CloneRequest, FastForwardRequest, Hello, PackRequest, Packed, ProbeRequest, PullRequest, Pulled,
-    Sent, UploadSession,
+    SaveRequest, Sent, UploadSession,
 };
 
 use crate::error::Error;
@@ -109,6 +109,14 @@ impl Connection {
         let what = format!("cannot bring `{}` on the server forward", ask.path);
         check_words(&what, &[&ask.branch], Some(&ask.to))?;
         self.ask_with_agent(&what, &Ask::FastForward(ask)).await
+    }
+
+    /// Pushes to a branch of its own what the remote lacks; returns the branch's commit, none where only tags
+    /// were to be pushed. Nothing in the checkout changes, whether it succeeds or not.
+    pub async fn save(&mut self, ask: &SaveRequest) -> Result<Option<String>> {
+        let what = format!("cannot save `{}` to a branch", ask.path);
+        check_words(&what, &[&ask.url, &ask.branch], ask.snapshot.as_deref())?;
+        self.ask_with_agent(&what, &Ask::Save(ask)).await
     }
 
     /// Marks set-up as ended: from the first such call on, files count as new.

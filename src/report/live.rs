@@ -155,6 +155,10 @@ fn stage_text(stage: &Stage, unit: &str) -> String {
         Stage::Pulled { version, payload, size } => {
             format!("{version}: {}, content {}, verified", bytes(*size), payload.short())
         }
+        Stage::Saved { branch, commit } => match commit {
+            Some(commit) => format!("the remote has `{branch}` at {}", short(commit)),
+            None => format!("the remote has the tags below `{branch}`"),
+        },
         Stage::Proven => "proven: nothing on it is lost".to_owned(),
         Stage::Deleting { machine } => format!("machine {machine} is being deleted"),
         Stage::Gone { machine } => format!("machine {machine} is gone"),

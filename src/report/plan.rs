@@ -66,13 +66,36 @@ fn actions(out: &mut impl Write, plan: &Plan) -> io::Result<()> {
     writeln!(out, "Actions, in this order:")?;
     for action in &plan.actions {
         writeln!(out, "  {}. {}", action.id() + 1, action_text(action, &plan.money.currency))?;
-        if let Kind::Create { candidates } = action.kind() {
-            candidates.iter().skip(1).try_for_each(|other| {
+        match action.kind() {
+            Kind::Create { candidates } => candidates.iter().skip(1).try_for_each(|other| {
                 writeln!(out, "     else {}", candidate(other, &plan.money.currency))
-            })?;
+            })?,
+            Kind::SaveBranch { files, tips, tags, .. } => saved(out, files, tips, tags)?,
+            _ => {}
         }
     }
     writeln!(out)
+}
+
+/// Writes what a branch will hold, thing by thing: all of it is about to leave the server.
+fn saved(
+    out: &mut impl Write,
+    files: &[(String, String, Option<u64>)],
+    tips: &[(String, String)],
+    tags: &[(String, String)],
+) -> io::Result<()> {
+    for (path, how, size) in files {
+        writeln!(out, "     {}: {}{}", printable(how), printable(path), size_text(*size))?;
+    }
+    for (name, commit) in tips {
+        writeln!(out, "     {} ({})", printable(name), short(commit))?;
+    }
+    for (name, _) in
+        tags.iter().filter(|(name, _)| !tips.iter().any(|(tip, _)| *tip == format!("tag {name}")))
+    {
+        writeln!(out, "     tag {}", printable(name))?;
+    }
+    Ok(())
 }
 
 /// Returns what an action does, in one line.
@@ -105,6 +128,13 @@ pub fn action_text(action: &Action, currency: &str) -> String {
             let over = if replaces.is_some() { ", over the stored version that lies there" } else { "" };
             format!("bring {artifact} to {path}: version {version} ({}){over}", bytes(object.size))
         }
+        Kind::SaveBranch { files, tips, tags, .. } => format!(
+            "push what the remote lacks to a new branch `dacapo/…`: {} file(s), {} commit(s) that names lead to, \
+             {} tag(s)",
+            files.len(),
+            tips.len(),
+            tags.len()
+        ),
         Kind::SetUp => "mark the end of set-up".to_owned(),
         Kind::Delete { machine, volumes } => format!(
             "prove again that nothing is lost, then delete machine {machine} and {} (to the trash, 96 h)",
@@ -261,6 +291,9 @@ fn shown_text(shown: &Shown) -> String {
             "all {tips} branch(es), tag(s) and stash entries are on the remote; HEAD is {}",
             head.as_deref().map_or("unborn".to_owned(), short)
         ),
+        Shown::WillBeSaved { files, tips } => {
+            format!("{files} changed file(s) and {tips} name(s) will be pushed to a branch first")
+        }
         Shown::NoCheckout => "there is no checkout".to_owned(),
         Shown::Stored { artifact, version } => format!("{artifact} is stored as {version}"),
         Shown::WillBeStored { artifact } => format!("{artifact} will be stored first"),
@@ -332,13 +365,24 @@ fn size_text(size: Option<u64>) -> String {
 fn remedy(finding: &Finding, prefix: &str) -> String {
     let discard = format!("--discard {}", typed(&finding.discard().to_string()));
     match finding {
+        Finding::Dirty { path, refused: Some(why), .. } => {
+            let name = toml::Value::String(path.clone());
+            format!(
+                "not saved: {why}; add {name} to `save` under `[repo]` if it may be pushed, or: {discard}"
+            )
+        }
+        Finding::Unpushed { refused: Some(why), .. } => {
+            format!("not saved: {why}; name that in `save` under `[repo]` if it may be pushed, or: {discard}")
+        }
         Finding::Unpushed { .. } => format!("`{prefix} run -A -- git push`, or accept the loss: {discard}"),
         Finding::Dirty { how, .. } if how == "filtered" => {
             format!("no commit holds it: copy it away, or: {discard}")
         }
         Finding::Nested { .. } => format!("push it from there or move it away, or: {discard}"),
         Finding::Lfs { .. } => {
-            format!("`{prefix} run -A -- git lfs push --all origin` sends it; that can't be checked: {discard}")
+            format!(
+                "`{prefix} run -A -- git lfs push --all origin` sends it; that can't be checked: {discard}"
+            )
         }
         Finding::Dirty { .. } => {
             format!(

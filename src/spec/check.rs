@@ -357,6 +357,11 @@ pub(super) fn artifact(text: &str) -> Checked {
     }
 }
 
+/// A path that saving takes along: below the checkout.
+pub(super) fn saved(text: &str) -> Checked {
+    relative(text, "the checkout", "write `save = [\"data/big.bin\"]`")
+}
+
 fn relative(text: &str, base: &str, example: &str) -> Checked {
     if text.is_empty() {
         return fault("is empty", 0..0, format!("expected a path below {base}"), example);

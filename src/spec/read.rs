@@ -7,8 +7,8 @@ use std::ops::Range;
 use super::check::{self, Checked, Fault, escaped};
 use super::tree::{Entry, Node, Place, Table, Value};
 use super::{
-    Artifact, Compress, Diagnostic, Instance, OS_VOLUME_GB, OS_VOLUME_LIMITS_GB, Origin, Override, Repo,
-    Spec, State, StorePath, Wanted, nearest,
+    Artifact, Compress, Diagnostic, Instance, OS_VOLUME_GB, OS_VOLUME_LIMITS_GB, OnAbsent, Origin, Override,
+    Repo, Spec, State, StorePath, Wanted, nearest,
 };
 
 /// The keys of one table.
@@ -32,7 +32,7 @@ const INSTANCE: Keys = Keys {
     later: &["market"],
 };
 const OS_VOLUME: Keys = Keys { table: "instance.os_volume", known: &["size_gb"], later: &["on_absent"] };
-const REPO: Keys = Keys { table: "repo", known: &["url", "branch", "path"], later: &["on_absent"] };
+const REPO: Keys = Keys { table: "repo", known: &["url", "branch", "path", "on_absent", "save"], later: &[] };
 const ARTIFACT: Keys = Keys { table: "artifacts.NAME", known: &["path", "version", "compress"], later: &[] };
 
 /// Reads one tree and notes what is wrong with it.
@@ -182,8 +182,18 @@ impl<'a> Reader<'a> {
             (None, Some(url), Some(written)) => self.default_path(url, &written.node),
             (None, _, _) => None,
         };
+        let on_absent = match table.remove("on_absent") {
+            Some(entry) => self.choice(
+                "repo.on_absent",
+                &entry.node,
+                &[("refuse", OnAbsent::Refuse), ("save-branch", OnAbsent::SaveBranch)],
+            ),
+            None => Some(OnAbsent::Refuse),
+        };
+        let save = table.remove("save");
+        let save = save.map_or(Some(Vec::new()), |entry| self.saved(&entry.node));
         self.leftovers(&REPO, "repo", table);
-        Some(Repo { url: url?, branch: branch?, path: path? })
+        Some(Repo { url: url?, branch: branch?, path: path?, on_absent: on_absent?, save: save? })
     }
 
     fn default_path(&mut self, url: &str, node: &Node) -> Option<String> {
@@ -310,6 +320,14 @@ impl<'a> Reader<'a> {
         };
         let globs: Vec<_> = items.iter().map(|item| self.checked("disposable", item, check::glob)).collect();
         globs.into_iter().collect()
+    }
+
+    fn saved(&mut self, node: &Node) -> Option<Vec<String>> {
+        let Value::List(items) = &node.value else {
+            return self.wrong_type("repo.save", node, "a list", "write `save = [\"data/big.bin\"]`");
+        };
+        let paths: Vec<_> = items.iter().map(|item| self.checked("repo.save", item, check::saved)).collect();
+        paths.into_iter().collect()
     }
 
     /// One word or a list of them, none twice.

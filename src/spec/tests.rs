@@ -84,6 +84,8 @@ fn a_full_file_says_what_it_says() {
             url: "git@github.com:me/lesson3.git".to_owned(),
             branch: "main".to_owned(),
             path: "lesson3".to_owned(),
+            on_absent: OnAbsent::Refuse,
+            save: Vec::new(),
         },
         artifacts: BTreeMap::from([(
             "model".to_owned(),

@@ -103,7 +103,7 @@ fn every_mistake_in_session_toml_is_placed_and_starts_no_world() {
         (
             &[(
                 "[repo]",
-                "market = \"spot\"\n[limits]\nmax_cost = 1\n[setup]\nrun = []\n[notebook]\nport = 1\n[repo]\non_absent = \"refuse\"",
+                "market = \"spot\"\n[limits]\nmax_cost = 1\n[setup]\nrun = []\n[notebook]\nport = 1\n[repo]\non_absent = \"keep\"",
             )],
             &[
                 "5 mistake(s)",
@@ -111,7 +111,7 @@ fn every_mistake_in_session_toml_is_placed_and_starts_no_world() {
                 "`limits` is not supported yet",
                 "`setup` is not supported yet",
                 "`notebook` is not supported yet",
-                "`repo.on_absent` is not supported yet",
+                "`repo.on_absent` cannot be `\"keep\"`",
                 "would not obey it",
             ],
         ),

@@ -54,7 +54,7 @@ impl Run<'_, '_> {
     }
 
     /// The git host's keys as the laptop knows them: the server trusts no other.
-    async fn git_host_keys(&self) -> Result<Vec<String>> {
+    pub(super) async fn git_host_keys(&self) -> Result<Vec<String>> {
         let settings = &self.providers().settings;
         match host_of(&self.context.spec.repo.url) {
             Some((host, port)) => {

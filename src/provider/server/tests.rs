@@ -76,6 +76,7 @@ impl Home {
             disposable: disposable.iter().map(|&glob| glob.to_owned()).collect(),
             wanted: None,
             fresh: false,
+            save: None,
         };
         self.ask(&Ask::Probe(&request)).await.unwrap()
     }

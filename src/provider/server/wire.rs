@@ -36,6 +36,31 @@ pub struct ProbeRequest {
     pub wanted: Option<String>,
     /// Read every artifact anew: what decides over a deletion trusts no earlier look.
     pub fresh: bool,
+    /// Where saving to a branch is asked about: the files to take along whatever their names and sizes.
+    pub save: Option<Vec<String>>,
+}
+
+/// What to push to a branch of its own, and what it must be made of.
+#[derive(Clone, Debug, Serialize)]
+pub struct SaveRequest {
+    /// The remote; the checkout's must be the same.
+    pub url: String,
+    /// Below the home directory.
+    pub path: String,
+    /// The new branch, and the folder for tags.
+    pub branch: String,
+    /// The commit of what differs, as the probe named it; what is there must still come to it.
+    pub snapshot: Option<String>,
+    /// Names and commits that the remote lacks.
+    pub tips: Vec<(String, String)>,
+    /// Tags that the remote lacks: name and object.
+    pub tags: Vec<(String, String)>,
+    /// Paths below the checkout that are artifacts.
+    pub artifacts: Vec<String>,
+    /// As in [`ProbeRequest::save`].
+    pub named: Vec<String>,
+    /// As in [`CloneRequest::known_hosts`].
+    pub known_hosts: Vec<String>,
 }
 
 /// What to clone, and where to.
@@ -161,6 +186,7 @@ pub(super) enum Ask<'a> {
     Probe(&'a ProbeRequest),
     Clone(&'a CloneRequest),
     FastForward(&'a FastForwardRequest),
+    Save(&'a SaveRequest),
     Pull {
         #[serde(flatten)]
         ask: &'a PullRequest,

@@ -10,6 +10,7 @@ Paths are bytes inside and text only at the edge: file names need not be UTF-8.
 """
 import errno
 import fcntl
+import fnmatch
 import gzip
 import hashlib
 import http.client
@@ -49,8 +50,8 @@ CACHES = frozenset((
 CACHES_ANYWHERE = frozenset((b"__pycache__", b".ipynb_checkpoints"))
 KNOWN_HOSTS = b".ssh/known_hosts"
 GITS_OWN = frozenset((
-    b"branches", b"config", b"config.worktree", b"description", b"index", b"index.lock", b"info", b"lfs", b"logs",
-    b"modules", b"objects", b"packed-refs", b"refs", b"reftable", b"rr-cache", b"sequencer", b"shallow",
+    b"branches", b"commondir", b"config", b"config.worktree", b"description", b"gitdir", b"index", b"index.lock", b"info", b"lfs", b"locked",
+    b"logs", b"modules", b"objects", b"packed-refs", b"refs", b"reftable", b"rr-cache", b"sequencer", b"shallow",
     b"worktrees",
 ))
 

@@ -18,6 +18,7 @@ class Checkout:
         self.nested = []
         self.lfs = []
         self.unfinished = []
+        self.changed = []       # What differs in the checkout itself: (path, what is said of it).
 
     def report(self, save=None):
         git = Git(self.place, LOOKING)
@@ -26,7 +27,7 @@ class Checkout:
             raise Failed("git", "it is not the top of its repository, `%s` is" % text(top))
         # The files first, the names last: whatever moves from one to the other meanwhile is seen twice,
         # never missed.
-        changed = self.look_at_repository(git, b"")
+        self.changed = changed = self.look_at_repository(git, b"")
         branch = self.head_branch(git)
         head = git.names("HEAD")
         if head and not branch:
@@ -38,7 +39,7 @@ class Checkout:
             "remote": None if remote is None else text(remote), "head": head, "branch": branch,
             "tips": self.tips, "dirty": self.dirty, "nested": self.nested, "lfs": self.lfs,
             "unfinished": self.unfinished, "contains_wanted": self.contains(git, self.wanted),
-            "snapshot": save and self.judge_saving(git, changed, save),
+            "snapshot": None if save is None else judge_saving(git, self, changed, save),
         }
 
     def contains(self, git, commit):
@@ -110,7 +111,7 @@ class Checkout:
             size = None if stat.S_ISDIR(info.st_mode) else info.st_size
         except OSError:
             size = None
-        self.dirty.append({"path": text(shown), "how": how, "size": size})
+        self.dirty.append({"path": text(shown), "how": how, "size": size, "carried": False})
         return self.dirty[-1]
 
     def look_at_submodule(self, place, shown):

@@ -1,5 +1,6 @@
 //! What the probe says of artifacts, files and processes.
 
+mod programs;
 mod work;
 
 use std::ffi::OsStr;

@@ -176,7 +176,10 @@ const WAYS: &[Way] = &[
         "LFS model.lfs",
     )]),
     ("broken", "rm .git/HEAD", &[("repo:broken", "broken …")]),
-    ("broken index", "echo garbage > .git/index", &[("repo:broken", "broken …")]),
+    ("broken index", "echo garbage > .git/index", &[
+        ("repo:broken", "broken …"),
+        ("files:lesson3/.git/index", "new file lesson3/.git/index"),
+    ]),
     ("missing object", "rm -r .git/objects; mkdir .git/objects", &[("repo:broken", "broken …")]),
     ("another remote", "git remote set-url origin ../else.git", &[("repo:remote", "remote ../else.git")]),
     ("no remote", "git remote remove origin", &[("repo:remote", "remote none")]),
@@ -235,7 +238,7 @@ const WAYS: &[Way] = &[
     (
         "shallow",
         "git commit -q --allow-empty -m a; git push -q; rm -rf ../lesson3/* .git; cd ..; rm -r lesson3
-         git clone -q --depth 1 file://$PWD/remote.git lesson3; cd lesson3; git remote set-url origin $OLDPWD/remote.git
+         git clone -q --depth 1 file://$PWD/remote.git lesson3; cd lesson3; git remote set-url origin ../remote.git
          git commit -q --allow-empty -m x",
         &[("repo:unpushed", "unpushed branch main")],
     ),
@@ -281,11 +284,19 @@ fn script(way: &str) -> String {
 impl Home {
     /// A home after set-up with a clone in it that has all of its remote.
     async fn after_clone() -> (Self, String) {
+        static MADE: std::sync::OnceLock<Home> = std::sync::OnceLock::new();
+        let made = MADE.get_or_init(|| {
+            let home = Self::new();
+            std::fs::create_dir(home.path(".cache")).unwrap();
+            home.with_checkout();
+            home.git("lesson3", &["remote", "set-url", "origin", "../remote.git"]);
+            home
+        });
         let home = Self::new();
-        std::fs::create_dir(home.path(".cache")).unwrap();
-        let url = home.with_checkout();
+        let copied = Program::new("cp").arg("-aT").args([made.path(""), home.path("")]).status();
+        assert!(copied.unwrap().success());
         home.ask::<()>(&Ask::FinishSetUp).await.unwrap();
-        (home, url)
+        (home, "../remote.git".to_owned())
     }
 
     fn sh(&self, script: &str) {
@@ -308,7 +319,8 @@ impl Home {
         let refs: BTreeMap<_, _> = pairs.map(|(name, id)| (name.to_owned(), id.to_owned())).collect();
         let holds = |commit: &str| {
             let contains = ["for-each-ref", "--contains", commit];
-            let asked = Program::new("git").args(contains).current_dir(self.path("remote.git")).output().unwrap();
+            let asked =
+                Program::new("git").args(contains).current_dir(self.path("remote.git")).output().unwrap();
             asked.status.success() && !asked.stdout.is_empty()
         };
         let commits = checkout.tips.iter().map(|tip| tip.commit.clone()).chain(checkout.snapshot.clone());
@@ -388,9 +400,9 @@ async fn every_way_to_hold_work_is_named_by_its_own_word() {
         let is = |(word, told): &(String, String)| {
             expected.iter().any(|(loss, text)| is_like(word, loss) && is_like(told, text))
         };
-        let missing = expected.iter().any(|(loss, text)| {
-            !found.iter().any(|(word, told)| is_like(word, loss) && is_like(told, text))
-        });
+        let missing = expected
+            .iter()
+            .any(|(loss, text)| !found.iter().any(|(word, told)| is_like(word, loss) && is_like(told, text)));
         let many = expected.iter().any(|(loss, _)| *loss == "files:…");
         if missing || !found.iter().all(is) || (!many && found.len() != expected.len()) {
             wrong.push(format!("{name}: {found:#?}\n  instead of {expected:?}"));
