@@ -18,7 +18,7 @@ use crate::provider::repo::local_checkout;
 use crate::provider::server::ProbeRequest;
 use crate::provider::store::{RecordRead, StoreLook};
 use crate::record::{Record, Rented};
-use crate::spec::{OnAbsent, Spec};
+use crate::spec::{OnAbsent, Spec, State};
 
 /// The record as it was read, with what compare-and-swap needs.
 #[derive(Clone, Debug)]
@@ -137,7 +137,8 @@ async fn look_at_server(
         disposable: spec.disposable.clone(),
         wanted,
         fresh: reading == Reading::Anew,
-        save: (spec.repo.on_absent == OnAbsent::SaveBranch).then(|| spec.repo.save.clone()),
+        save: (spec.state == State::Absent && spec.repo.on_absent == OnAbsent::SaveBranch)
+            .then(|| spec.repo.save.clone()),
     };
     let probed: Result<Probe> = async {
         let mut connection = providers.connect(spec, rented, instance, false).await?;

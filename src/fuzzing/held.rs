@@ -80,7 +80,7 @@ fn assert_safe(spec: &Spec) {
     }
     assert!(!instance.types.is_empty());
     assert!(spec::OS_VOLUME_LIMITS_GB.contains(&instance.os_volume_gb));
-    let below = artifacts.values().map(|artifact| &artifact.path).chain([&repo.path]);
+    let below = artifacts.values().map(|artifact| &artifact.path).chain([&repo.path]).chain(&repo.save);
     for path in
         below.map(String::as_str).chain(store.iter().map(|store| store.as_str().trim_start_matches('/')))
     {

@@ -295,3 +295,83 @@ fn a_silent_server_needs_no_new_approval_because_its_silence_is_worded_anew() {
     let named = silent(State::Absent, "timed out", &[Discard::Unreachable]);
     assert!(!silent(State::Absent, "timed out", &[]).agrees_with(&named));
 }
+
+fn saving(change: impl FnOnce(&mut Checkout)) -> Plan {
+    ending(|spec, world| {
+        spec.repo.on_absent = OnAbsent::SaveBranch;
+        change(its_checkout(world));
+    })
+}
+
+fn snapshot() -> String {
+    "5".repeat(40)
+}
+
+fn carried(path: &str) -> Dirty {
+    Dirty { carried: true, ..dirty(path, "untracked") }
+}
+
+#[test]
+fn what_git_can_carry_is_pushed_before_the_end_where_the_spec_says_so() {
+    let work = |checkout: &mut Checkout| {
+        checkout.snapshot = Some(snapshot());
+        checkout.dirty.push(carried("new.py"));
+        checkout.tips.push(named("stash@{0}", mine()));
+        checkout.tips.push(Tip { tag: Some(tip()), ..named("tag best", tip()) });
+    };
+    let plan = saving(work);
+    let expected = Kind::SaveBranch {
+        snapshot: Some(snapshot()),
+        files: vec![("new.py".to_owned(), "untracked".to_owned(), Some(1))],
+        tips: vec![("stash@{0}".to_owned(), mine())],
+        tags: vec![("best".to_owned(), tip())],
+    };
+    assert_eq!(kinds(&plan), [expected, delete(&["os-m-1"])]);
+    assert_eq!((against(&plan), plan.actions[1].after()), (vec![], &[0][..]), "the end waits for the push");
+    assert!(evidence(&plan).contains(&Shown::WillBeSaved { files: 1, tips: 1 }));
+    let refusing = ending(|_, world| work(its_checkout(world)));
+    assert_eq!((actions(&refusing), against(&refusing)), (vec!["delete".to_owned()], vec![Guard::Repo]));
+}
+
+#[test]
+fn what_saving_leaves_out_stands_against_the_end() {
+    let left: [fn(&mut Checkout); 6] = [
+        |checkout| {
+            checkout.dirty.push(Dirty { refused: Some("a key".to_owned()), ..dirty(".env", "untracked") })
+        },
+        |checkout| checkout.dirty.push(dirty("lib/x", "modified")),
+        |checkout| {
+            checkout.tips.push(Tip { refused: Some("a key".to_owned()), ..named("stash@{0}", mine()) })
+        },
+        |checkout| checkout.unfinished.push("merge".to_owned()),
+        |checkout| checkout.nested.push(crate::facts::Nested::default()),
+        |checkout| checkout.lfs.push(NewFile { path: "model.bin".to_owned(), size: 1 }),
+    ];
+    for (number, leave) in left.into_iter().enumerate() {
+        let plan = saving(|checkout| {
+            checkout.snapshot = Some(snapshot());
+            checkout.dirty.push(carried("new.py"));
+            leave(checkout);
+        });
+        assert_eq!(actions(&plan), ["save_branch", "delete"], "case {number}");
+        let findings: usize = plan.guards.iter().map(|state| state.findings.len()).sum();
+        assert_eq!((findings, against(&plan)), (1, vec![Guard::Repo]), "case {number}");
+    }
+}
+
+#[test]
+fn what_the_remote_has_from_an_earlier_save_is_not_pushed_again() {
+    let plan = ending(|spec, world| {
+        spec.repo.on_absent = OnAbsent::SaveBranch;
+        its_checkout(world).snapshot = Some(snapshot());
+        its_checkout(world).dirty.push(carried("new.py"));
+        world.repo.contained.insert(snapshot(), true);
+    });
+    assert_eq!((actions(&plan), against(&plan)), (vec!["delete".to_owned()], vec![]));
+    let moved_on = saving(|checkout| {
+        checkout.remote = Some("git@else:x.git".to_owned());
+        checkout.snapshot = Some(snapshot());
+        checkout.dirty.push(carried("new.py"));
+    });
+    assert_eq!(actions(&moved_on), ["delete"], "nothing is pushed to a remote that isn't the spec's");
+}

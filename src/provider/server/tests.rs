@@ -3,6 +3,7 @@
 mod guards;
 mod launch;
 mod repo;
+mod save;
 mod store;
 
 use std::collections::BTreeMap;

@@ -31,7 +31,7 @@ class Checkout:
         branch = self.head_branch(git)
         head = git.names("HEAD")
         if head and not branch:
-            self.tips.append({"name": "detached HEAD", "commit": head})
+            self.tips.insert(0, {"name": "detached HEAD", "commit": head})
         self.look_at_names(git)
         self.look_at_folder(git)
         remote = git.setting("remote.origin.url")
@@ -160,6 +160,8 @@ class Checkout:
             if kind == b"tag" and peeled_kind == b"tag":
                 commit = git("rev-parse", "--verify", "-q", os.fsdecode(name) + "^{}").strip()
             tip = {"name": name_for_people(text(name)), "commit": text(commit)}
+            if name.startswith(b"refs/remotes/") and any(tip["commit"] == other["commit"] for other in self.tips):
+                continue  # What was pushed from here usually has a name here.
             if name.startswith(b"refs/tags/"):
                 tip["tag"] = text(thing)
             self.tips.append(tip)

@@ -27,6 +27,11 @@ class Program:
         return self.name in SHELLS and all(re.fullmatch(rb"-[^c-]*|--(login|posix|norc)", word)
                                            for word in self.words[1:])
 
+    def started_from(self, home):
+        with open(self.folder + "/environ", "rb") as file:
+            own = [word[5:] for word in file.read(65536).split(b"\0") if word.startswith(b"HOME=")]
+        return bool(own) and os.path.realpath(own[0]) == home
+
     def named(self):
         """Names a program by itself and its first argument; more might show a secret."""
         name = os.path.basename(self.words[0])
@@ -88,14 +93,15 @@ def work_of(program, programs, home, checkout, since):
     paths = (os.path.normpath(os.path.join(cwd, word)) for word in program.words if word)
     if is_in(cwd, checkout) or any(path.startswith(checkout + b"/") for path in paths):
         return "checkout"
-    if any(word.startswith(b"ipykernel") for word in program.words):
+    # What has no place here counts where it was started from a login of this home.
+    if program.started_from(home) and any(word.startswith(b"ipykernel") for word in program.words):
         return "kernel"
     if program.is_idle_shell() or program.name in BACKGROUND:
         return None
     writes = program.writes_below(home)
     if writes:
         return "writes " + text(writes)
-    if any(above.name in MULTIPLEXERS for above in line_above(program, programs)):
+    if program.started_from(home) and any(above.name in MULTIPLEXERS for above in line_above(program, programs)):
         return "tmux or screen"
     # What ran before set-up ended came with the image.
     return "home" if is_in(cwd, home) and started_after(program, since) else None

@@ -76,7 +76,9 @@ async fn what_runs_in_a_terminal_left_behind_is_at_work_and_its_idle_shell_is_no
     let home = Home::after_set_up().await;
     for name in ["tmux", "SCREEN"] {
         let script = "python3 -c 'print(\"up\", flush=True); __import__(\"sys\").stdin.read()'; true";
-        let terminal = Running::start(Program::new("bash").arg0(name).args(["-c", script]).current_dir("/"));
+        let mut terminal = Program::new("bash");
+        terminal.arg0(name).args(["-c", script]).current_dir("/").env("HOME", home.path(""));
+        let terminal = Running::start(&mut terminal);
         let processes = home.probe(&[], &[]).await.processes;
         let inside = processes.iter().find(|process| process.why == "tmux or screen");
         assert_eq!(inside.map(|process| process.command.as_str()), Some("python3"), "{processes:?}");
@@ -89,12 +91,16 @@ async fn what_runs_in_a_terminal_left_behind_is_at_work_and_its_idle_shell_is_no
     shell.stdin.take();
     shell.wait().unwrap();
     assert!(!listed, "a login that nobody works in is no work");
+    let other = tempfile::tempdir().unwrap();
+    let theirs = Running::start(waiting(Path::new("/")).arg("ipykernel_launcher").env("HOME", other.path()));
+    assert_eq!(home.why(&theirs).await, None, "somebody else's home");
 }
 
 #[tokio::test]
 async fn a_kernel_and_a_gpu_user_are_at_work_wherever_they_run() {
     let home = Home::after_set_up().await;
-    let kernel = Running::start(waiting(Path::new("/")).args(["ipykernel_launcher", "-f", "kernel.json"]));
+    let arguments = ["ipykernel_launcher", "-f", "kernel.json"];
+    let kernel = Running::start(waiting(Path::new("/")).args(arguments).env("HOME", home.path("")));
     assert_eq!(home.why(&kernel).await.as_deref(), Some("kernel"));
     let tool = home.write("bin/nvidia-smi", "#!/bin/sh\necho '4242, /usr/bin/python3'\n");
     std::fs::set_permissions(&tool, std::fs::Permissions::from_mode(0o755)).unwrap();

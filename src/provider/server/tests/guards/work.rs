@@ -81,7 +81,6 @@ const WAYS: &[Way] = &[
          git -C ../remote.git update-ref refs/heads/main HEAD~",
         &[
             ("repo:unpushed", "unpushed branch main"),
-            ("repo:unpushed", "unpushed remote branch origin/main"),
         ],
     ),
     ("merge", "PART; git merge other || true", &[
