@@ -8,7 +8,8 @@ use crate::guard::{self, Evidence};
 /// word that names its loss. `…` stands for anything.
 type Way = (&'static str, &'static str, &'static [(&'static str, &'static str)]);
 
-const WAYS: &[Way] = &[
+/// Files that differ.
+const FILES: &[Way] = &[
     ("modified", "echo 2 >> train.py", &[("repo:modified", "modified train.py")]),
     ("staged", "echo 2 >> train.py; git add train.py", &[("repo:modified", "staged train.py")]),
     ("deleted", "rm train.py", &[("repo:modified", "deleted train.py")]),
@@ -38,37 +39,50 @@ const WAYS: &[Way] = &[
     ("a name with quotes", "echo 1 > \"a\\\"b'c\"", &[("repo:untracked", "untracked a\"b'c")]),
     ("a name that is no UTF-8", "echo 1 > $(printf 'caf\\351')", &[("repo:untracked", "untracked caf\\xe9")]),
     ("a name like an option", "echo 1 > --force", &[("repo:untracked", "untracked --force")]),
-    ("a name in other case", "git config core.ignoreCase true; echo 2 > Train.py", &[(
-        "repo:untracked",
-        "untracked Train.py",
-    )]),
+    (
+        "a name in other case",
+        "git config core.ignoreCase true; echo 2 > Train.py",
+        &[("repo:untracked", "untracked Train.py")],
+    ),
+];
+
+/// Names that keep commits.
+const NAMES: &[Way] = &[
     ("stash", "echo 2 >> train.py; git stash -q", &[("repo:unpushed", "unpushed stash@{0}")]),
     ("stash of untracked files", "echo 2 > new; git stash -qu", &[("repo:unpushed", "unpushed stash@{0}")]),
-    ("two stashes", "for n in 1 2; do echo $n > train.py; git stash -q; done", &[
-        ("repo:unpushed", "unpushed stash@{0}"),
-        ("repo:unpushed", "unpushed stash@{1}"),
-    ]),
+    (
+        "two stashes",
+        "for n in 1 2; do echo $n > train.py; git stash -q; done",
+        &[("repo:unpushed", "unpushed stash@{0}"), ("repo:unpushed", "unpushed stash@{1}")],
+    ),
     ("branch ahead", "git commit -q --allow-empty -m x", &[("repo:unpushed", "unpushed branch main")]),
     (
         "branch without upstream",
         "git checkout -qb try; git commit -q --allow-empty -m x; git checkout -q main",
         &[("repo:unpushed", "unpushed branch try")],
     ),
-    ("detached", "git checkout -q --detach; git commit -q --allow-empty -m x", &[(
-        "repo:unpushed",
-        "unpushed detached HEAD",
-    )]),
+    (
+        "detached",
+        "git checkout -q --detach; git commit -q --allow-empty -m x",
+        &[("repo:unpushed", "unpushed detached HEAD")],
+    ),
     ("light tag", "git tag best", &[("repo:unpushed", "unpushed tag best")]),
-    ("tag that says something", "git tag -a -m 'the best run' best", &[("repo:unpushed", "unpushed tag best")]),
-    ("tag of a tag", "git tag -a -m x a; git push -q origin a; git tag -a -m y b a", &[(
-        "repo:unpushed",
-        "unpushed tag b",
-    )]),
+    (
+        "tag that says something",
+        "git tag -a -m 'the best run' best",
+        &[("repo:unpushed", "unpushed tag best")],
+    ),
+    (
+        "tag of a tag",
+        "git tag -a -m x a; git push -q origin a; git tag -a -m y b a",
+        &[("repo:unpushed", "unpushed tag b")],
+    ),
     ("note", "git notes add -m 'loss 0.3'", &[("repo:unpushed", "unpushed refs/notes/commits")]),
-    ("a ref of one's own", "git update-ref refs/keep/x $(git commit-tree HEAD^{tree} -m x)", &[(
-        "repo:unpushed",
-        "unpushed refs/keep/x",
-    )]),
+    (
+        "a ref of one's own",
+        "git update-ref refs/keep/x $(git commit-tree HEAD^{tree} -m x)",
+        &[("repo:unpushed", "unpushed refs/keep/x")],
+    ),
     (
         "branch deleted from the remote since",
         "git checkout -qb try; git commit -q --allow-empty -m x; git push -q origin try
@@ -79,10 +93,12 @@ const WAYS: &[Way] = &[
         "remote forced elsewhere",
         "git commit -q --allow-empty -m x; git push -q
          git -C ../remote.git update-ref refs/heads/main HEAD~",
-        &[
-            ("repo:unpushed", "unpushed branch main"),
-        ],
+        &[("repo:unpushed", "unpushed branch main")],
     ),
+];
+
+/// Operations under way, and what lies beside the one work tree.
+const BESIDE: &[Way] = &[
     ("merge", "PART; git merge other || true", &[
         ("repo:unfinished", "a merge"),
         ("repo:modified", "unmerged train.py"),
@@ -182,6 +198,10 @@ const WAYS: &[Way] = &[
     ("missing object", "rm -r .git/objects; mkdir .git/objects", &[("repo:broken", "broken …")]),
     ("another remote", "git remote set-url origin ../else.git", &[("repo:remote", "remote ../else.git")]),
     ("no remote", "git remote remove origin", &[("repo:remote", "remote none")]),
+];
+
+/// Settings, flags and tricks that keep git from telling.
+const HIDDEN: &[Way] = &[
     ("assume-unchanged", "git update-index --assume-unchanged train.py; echo 2 > train.py", &[(
         "repo:modified",
         "modified train.py",
@@ -390,9 +410,29 @@ async fn a_clone_with_all_of_its_remote_holds_nothing() {
 }
 
 #[tokio::test]
-async fn every_way_to_hold_work_is_named_by_its_own_word() {
+async fn a_file_that_differs_is_named_by_its_own_word() {
+    each_is_named(FILES).await;
+}
+
+#[tokio::test]
+async fn a_name_that_keeps_commits_is_named_by_its_own_word() {
+    each_is_named(NAMES).await;
+}
+
+#[tokio::test]
+async fn what_lies_beside_the_work_tree_is_named_by_its_own_word() {
+    each_is_named(BESIDE).await;
+}
+
+#[tokio::test]
+async fn what_git_was_told_not_to_tell_is_named_by_its_own_word() {
+    each_is_named(HIDDEN).await;
+}
+
+/// Asserts that each way comes to its findings, by their words, and to no others.
+async fn each_is_named(ways: &[Way]) {
     let mut wrong = Vec::new();
-    for (name, way, expected) in WAYS {
+    for (name, way, expected) in ways {
         let (home, url) = Home::after_clone().await;
         home.sh(&script(way));
         let found = home.against_the_end(&url).await;
@@ -407,5 +447,5 @@ async fn every_way_to_hold_work_is_named_by_its_own_word() {
             wrong.push(format!("{name}: {found:#?}\n  instead of {expected:?}"));
         }
     }
-    assert!(wrong.is_empty(), "{} of {} ways:\n{}", wrong.len(), WAYS.len(), wrong.join("\n"));
+    assert!(wrong.is_empty(), "{} of {} ways:\n{}", wrong.len(), ways.len(), wrong.join("\n"));
 }
