@@ -19,7 +19,7 @@ use crate::facts::Money;
 
 pub use artifacts::{version, versions};
 pub use live::{Live, Mode};
-pub use plan::{refusal, render as plan};
+pub use plan::{refusal, render as plan, transfers};
 pub use status::{sandbox_bill, status, summary};
 
 /// Writes an error in its three parts.

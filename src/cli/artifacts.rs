@@ -2,13 +2,14 @@
 
 use std::io::{self, Write as _};
 
-use clap::Subcommand;
+use clap::{Subcommand, ValueEnum};
 use serde_json::json;
 
 use super::load::Loaded;
 use super::worlds::Worlds;
-use super::{Global, cannot_print};
+use super::{Approve, Global, cannot_print, carry_out};
 use crate::error::{Error, ExitCode, Result};
+use crate::plan::Direction;
 use crate::provider::store::StoreClient;
 use crate::report;
 use crate::spec::{Spec, nearest};
@@ -23,9 +24,76 @@ pub(super) enum Command {
         /// Its name, or `content:` and the first digits of its content hash
         version: String,
     },
+    /// Store artifacts now, as new versions where their content isn't stored yet
+    Push {
+        /// The artifacts; all that have a file when none is named
+        #[arg(value_name = "ARTIFACT")]
+        names: Vec<String>,
+        /// Where their files are
+        #[arg(long, value_name = "PLACE", default_value = "server")]
+        from: Place,
+        #[command(flatten)]
+        approve: Approve,
+    },
+    /// Bring stored versions now; what lies there and is stored nowhere stays
+    Pull {
+        /// The artifacts, as session.toml wants them or as ARTIFACT@VERSION; all when none is named
+        #[arg(value_name = "ARTIFACT[@VERSION]")]
+        names: Vec<String>,
+        /// Where to
+        #[arg(long, value_name = "PLACE", default_value = "server")]
+        to: Place,
+        #[command(flatten)]
+        approve: Approve,
+    },
+}
+
+/// Where artifacts' files are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Place {
+    /// The session's server
+    Server,
+    /// The checkout on this laptop
+    Laptop,
+}
+
+/// Which artifacts are to be moved.
+pub(super) struct Moved {
+    pub(super) direction: Direction,
+    pub(super) names: Vec<String>,
+    pub(super) laptop: bool,
 }
 
 pub(super) async fn run(global: &Global, command: Command) -> Result<ExitCode> {
+    match command {
+        Command::List => look(global, None).await,
+        Command::Show { version } => look(global, Some(&version)).await,
+        Command::Push { names, from, approve } => {
+            let moved = Moved { direction: Direction::Push, names, laptop: from == Place::Laptop };
+            carry_out::transfer(global, &approve, &moved).await
+        }
+        Command::Pull { names, to, approve } => {
+            let (global, names) = with_versions(global, names);
+            let moved = Moved { direction: Direction::Pull, names, laptop: to == Place::Laptop };
+            carry_out::transfer(&global, &approve, &moved).await
+        }
+    }
+}
+
+/// Takes the versions off the names: they count for this run as if session.toml named them.
+fn with_versions(global: &Global, mut names: Vec<String>) -> (Global, Vec<String>) {
+    let mut global = global.clone();
+    for name in &mut names {
+        if let Some((artifact, version)) = name.clone().split_once('@') {
+            global.set.push(format!("artifacts.{artifact}.version={version}"));
+            artifact.clone_into(name);
+        }
+    }
+    (global, names)
+}
+
+/// Lists all versions, or shows one.
+async fn look(global: &Global, version: Option<&str>) -> Result<ExitCode> {
     let loaded = Loaded::read(global, None)?;
     let worlds = Worlds::open(global, &loaded).await?;
     let look = worlds.providers.memory.look(&loaded.spec.name).await?;
@@ -35,9 +103,9 @@ pub(super) async fn run(global: &Global, command: Command) -> Result<ExitCode> {
         .iter()
         .map(|(name, artifact)| (name.as_str(), versions(&look.store.files, file_name(&artifact.path))))
         .collect();
-    match command {
-        Command::List => list(global, &loaded.spec, &stored),
-        Command::Show { version } => show(global, worlds.providers.store()?, &stored, &version).await,
+    match version {
+        None => list(global, &loaded.spec, &stored),
+        Some(version) => show(global, worlds.providers.store()?, &stored, version).await,
     }
 }
 

@@ -1,8 +1,10 @@
 //! `apply`, `up` and `down`: plan, approve, take the lease, look again, act, until nothing is left.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write as _};
 use std::time::Duration;
 
+use super::artifacts::Moved;
 use super::load::Loaded;
 use super::worlds::Worlds;
 use super::{
@@ -12,11 +14,12 @@ use super::{
 use crate::apply::{self, Context, Hold, Interrupt, Outcome, take_lease};
 use crate::error::{Error, ExitCode, Result};
 use crate::event::Sender;
-use crate::facts::Server;
+use crate::facts::{ArtifactFile, Server};
 use crate::observe::{Held, Reading, observe};
 use crate::observed::Observed;
-use crate::plan::{self, Kind, Note, Plan};
-use crate::provider::repo::speaks_ssh;
+use crate::plan::{self, Kind, Note, Plan, Transfers, artifact_paths};
+use crate::provider::repo::{checkout_root, speaks_ssh};
+use crate::provider::server::Host;
 use crate::report::{self, Live, Mode};
 use crate::spec::{Spec, State};
 
@@ -31,13 +34,24 @@ struct Job<'a> {
     approve: &'a Approve,
     loaded: &'a Loaded,
     worlds: &'a Worlds,
+    wish: Wish<'a>,
     interrupt: Interrupt,
+}
+
+/// What is to be carried out.
+#[derive(Clone, Copy)]
+enum Wish<'a> {
+    /// What session.toml says.
+    Session,
+    /// Artifacts are moved, and nothing else.
+    Transfers(&'a Moved),
 }
 
 pub(super) async fn apply(global: &Global, approve: &Approve, state: Option<State>) -> Result<ExitCode> {
     let loaded = Loaded::read(global, state)?;
     let worlds = Worlds::open(global, &loaded).await?;
-    let job = Job { global, approve, loaded: &loaded, worlds: &worlds, interrupt: interrupts() };
+    let wish = Wish::Session;
+    let job = Job { global, approve, loaded: &loaded, worlds: &worlds, wish, interrupt: interrupts() };
     for round in 0..ROUNDS {
         let (observed, held, plan) = job.look().await?;
         if plan.actions.is_empty() {
@@ -58,18 +72,58 @@ pub(super) async fn apply(global: &Global, approve: &Approve, state: Option<Stat
         .hint("`dacapo plan` shows what is left; is somebody else at work on this session?"))
 }
 
+/// Moves artifacts to or from the store.
+pub(super) async fn transfer(global: &Global, approve: &Approve, moved: &Moved) -> Result<ExitCode> {
+    let loaded = Loaded::read(global, None)?;
+    let worlds = Worlds::open(global, &loaded).await?;
+    let wish = Wish::Transfers(moved);
+    let job = Job { global, approve, loaded: &loaded, worlds: &worlds, wish, interrupt: interrupts() };
+    let (_, held, plan) = job.look().await?;
+    job.print(&plan)?;
+    if !plan.actions.is_empty() {
+        if !approved(approve, &job.interrupt).await? {
+            return Err(Error::of(ExitCode::Interrupted, "not approved: nothing was done"));
+        }
+        let outcome = job.act(&plan, held).await?;
+        if let Some(code) = job.told(outcome).await? {
+            return Ok(code);
+        }
+    }
+    if plan.blocked.is_empty() { Ok(ExitCode::Ok) } else { Err(left_over(&plan)) }
+}
+
 impl Job<'_> {
     /// Looks at the four worlds and plans.
     async fn look(&self) -> Result<(Observed, Held, Plan)> {
         let loaded = self.loaded;
         let (observed, held) =
             observe(&self.worlds.providers, &loaded.spec, &loaded.directory, Reading::Remembered).await?;
-        let plan = plan::plan(request(loaded, &self.approve.asked), &observed)?;
+        let request = request(loaded, &self.approve.asked);
+        let plan = match self.wish {
+            Wish::Session => plan::plan(request, &observed)?,
+            Wish::Transfers(moved) => {
+                let laptop = if moved.laptop { Some(self.files_on_laptop().await?) } else { None };
+                let asked =
+                    Transfers { direction: moved.direction, names: &moved.names, laptop: laptop.as_ref() };
+                plan::plan_transfers(request, &observed, asked)?
+            }
+        };
         Ok((observed, held, plan))
     }
 
+    async fn files_on_laptop(&self) -> Result<BTreeMap<String, ArtifactFile>> {
+        let spec = &self.loaded.spec;
+        let host = Host::laptop(checkout_root(&self.loaded.directory, &spec.repo.url))?;
+        Ok(host.files(&artifact_paths(spec)).await?)
+    }
+
     fn print(&self, plan: &Plan) -> Result<()> {
-        print_plan(self.global, plan, &self.worlds.prefix)
+        match self.wish {
+            Wish::Transfers(_) if !self.global.json => {
+                report::transfers(&mut io::stdout().lock(), plan).map_err(cannot_print)
+            }
+            _ => print_plan(self.global, plan, &self.worlds.prefix),
+        }
     }
 
     /// Takes the lease, looks again, and carries the plan out if the world is still the one that was approved.
@@ -146,12 +200,7 @@ impl Job<'_> {
             return told.map(|()| ExitCode::Ok).map_err(cannot_print);
         }
         self.print(plan)?;
-        if plan.blocked.is_empty() {
-            return Ok(ExitCode::Ok);
-        }
-        Err(Error::of(ExitCode::Refused, "what is left can't be done as things stand")
-            .why(format!("{} finding(s) stand against it", plan.blocked.len()))
-            .hint("the reasons stand above"))
+        if plan.blocked.is_empty() { Ok(ExitCode::Ok) } else { Err(left_over(plan)) }
     }
 
     async fn say_what_bills(&self) -> Result<()> {
@@ -164,6 +213,12 @@ impl Job<'_> {
         let (mut out, prefix) = (io::stderr().lock(), &self.worlds.prefix);
         report::interrupted(&mut out, &loaded.spec.name, price, &currency, prefix).map_err(cannot_print)
     }
+}
+
+fn left_over(plan: &Plan) -> Error {
+    Error::of(ExitCode::Refused, "what is left can't be done as things stand")
+        .why(format!("{} finding(s) stand against it", plan.blocked.len()))
+        .hint("the reasons stand above")
 }
 
 /// Refuses what would fail for want of a key, before a machine bills for nothing.

@@ -103,6 +103,8 @@ pub enum Note {
     NoVersion { artifact: String },
     /// A newer version is stored, but the server's bytes are work and stay.
     NewerStored { artifact: String, version: String },
+    /// The artifact's content is stored already.
+    AlreadyStored { artifact: String, version: String },
     /// The next `up` brings the pinned version, not the one that is stored now.
     Pinned { artifact: String, version: String },
     /// The artifact's file isn't there, or is empty.
