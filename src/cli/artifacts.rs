@@ -73,7 +73,7 @@ pub(super) async fn run(global: &Global, command: Command) -> Result<ExitCode> {
             carry_out::transfer(global, &approve, &moved).await
         }
         Command::Pull { names, to, approve } => {
-            let (global, names) = with_versions(global, names);
+            let (global, names) = with_versions(global, names)?;
             let moved = Moved { direction: Direction::Pull, names, laptop: to == Place::Laptop };
             carry_out::transfer(&global, &approve, &moved).await
         }
@@ -81,15 +81,20 @@ pub(super) async fn run(global: &Global, command: Command) -> Result<ExitCode> {
 }
 
 /// Takes the versions off the names: they count for this run as if session.toml named them.
-fn with_versions(global: &Global, mut names: Vec<String>) -> (Global, Vec<String>) {
+///
+/// A name that is no artifact's keeps nothing but itself, for the plan to say so.
+fn with_versions(global: &Global, mut names: Vec<String>) -> Result<(Global, Vec<String>)> {
     let mut global = global.clone();
+    let known = Loaded::read(&global, None)?.spec.artifacts;
     for name in &mut names {
         if let Some((artifact, version)) = name.clone().split_once('@') {
-            global.set.push(format!("artifacts.{artifact}.version={version}"));
+            if known.contains_key(artifact) {
+                global.set.push(format!("artifacts.{artifact}.version={version}"));
+            }
             artifact.clone_into(name);
         }
     }
-    (global, names)
+    Ok((global, names))
 }
 
 /// Lists all versions, or shows one.
