@@ -110,7 +110,8 @@ pub async fn serve_with<F: Future<Output = Result<SshSide>>>(
         (Service::DropboxContent, content),
         (Service::Admin, admin),
     ] {
-        let lines = Lines::of(Arc::clone(&host), service, door.listener)
+        let link = options.link.filter(|_| service == Service::DropboxContent);
+        let lines = Lines::of(Arc::clone(&host), service, door.listener, link)
             .map_err(|error| Error::new("cannot listen on `127.0.0.1`").because(&error))?;
         serving.spawn(listen(Arc::clone(&host), service, lines, stopped.clone()));
     }
