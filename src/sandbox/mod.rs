@@ -16,6 +16,7 @@ mod options;
 mod process;
 mod random;
 pub mod repo;
+mod sent;
 pub mod server;
 mod ssh;
 pub mod ssh_side;
