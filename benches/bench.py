@@ -55,9 +55,9 @@ class Bench:
                 left -= min(left, MIB)
         return place
 
-    def world(self, name, *options):
-        """Starts a world whose clock runs like ours."""
-        return Served(self.folder / name, options=options)
+    def world(self, name, *options, clock_speed=1.0):
+        """Starts a world, whose clock runs like ours where nothing else is said."""
+        return Served(self.folder / name, clock_speed, options)
 
 
 class Served(World):

@@ -1,9 +1,8 @@
 """The laptop's part of a transfer by plain calls: sessions, links, and the file that is made at the end."""
 
 import json
-import urllib.request
 
-DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+import requests
 
 
 class Laptop:
@@ -11,6 +10,8 @@ class Laptop:
 
     def __init__(self, world):
         self.world = world
+        self.connection = requests.Session()
+        self.connection.trust_env = False
         self.token = world.ready["dropbox_token"]
         self.content_url = world.ready["dropbox_content"]
 
@@ -43,6 +44,6 @@ class Laptop:
 
     def ask(self, base, route, headers, body):
         headers["Authorization"] = "Bearer " + self.token
-        request = urllib.request.Request(f"{base}/2/{route}", data=body, headers=headers)
-        with DIRECT.open(request, timeout=120) as answer:
-            return answer.read()
+        answer = self.connection.post(f"{base}/2/{route}", data=body, headers=headers, timeout=120)
+        answer.raise_for_status()
+        return answer.content

@@ -23,7 +23,11 @@ def push(laptop, home, name, path, connections=None):
 
 
 def pack(home, name):
-    return Helper(home, {"op": "pack", "path": name, "gzip": False, "copied": 0, "limit": LARGEST}).result()
+    return Helper(home, packing(name)).result()
+
+
+def packing(name):
+    return {"op": "pack", "path": name, "gzip": False, "copied": 0, "limit": LARGEST}
 
 
 def send(laptop, home, name, packed, session, connections=None):
