@@ -185,6 +185,7 @@ class Transfer:
         self.at_work = 0
         self.done = total - sum(self.length(number) for number in missing)
         self.under_way = 0
+        self.spare = None  # A connection that has nothing more to do.
 
     def length(self, number):
         return min(BLOCK, self.total - number * BLOCK)
@@ -198,7 +199,13 @@ class Transfer:
         with ThreadPoolExecutor(workers) as pool:
             for future in [pool.submit(self.work) for _ in range(workers)]:
                 future.result()
+        self.end()
         talk.moved(self.done, self.total, last=True)
+
+    def end(self):
+        """Does what comes after the last block, and closes the last connection."""
+        if self.spare is not None:
+            self.spare.close()
 
     def work(self):
         line = None
@@ -231,6 +238,8 @@ class Transfer:
                 self.state.notify_all()
             raise
         finally:
+            with self.state:
+                line, self.spare = self.spare, line
             if line is not None:
                 line.close()
 
@@ -247,8 +256,10 @@ class Transfer:
             if self.pace.stopped or not self.runs:
                 return None
             run = self.runs[0]
-            left = sum(end - first for first, end in self.runs)
-            count = min(run[1] - run[0], max(1, min(self.most, left // self.connections)))
+            # An equal share of all that is still to come, others' requests under way included: so all end
+            # at once, and in few requests, each of which costs a round trip.
+            share = round((self.total - self.done - self.under_way) / BLOCK / self.connections)
+            count = min(run[1] - run[0], max(1, min(self.most, share)))
             mine = [run[0], run[0] + count]
             run[0] += count
             if run[0] == run[1]:
@@ -857,10 +868,10 @@ class Upload(Transfer):
         self.journal.note([first, end])
         run[0] = end
 
-    def close_session(self):
+    def end(self):
         """Sends what is behind the last whole block, which ends the session: nothing can follow."""
         offset = self.total // BLOCK * BLOCK
-        line, tried = None, 0
+        line, tried = self.spare, 0
         while True:
             try:
                 self.pace.pass_gate()
@@ -877,7 +888,6 @@ class Upload(Transfer):
                 self.pace.trouble(again, tried)
         line.close()
         self.journal.note("closed")
-        talk.moved(self.total, self.total, last=True)
 
     def append(self, line, offset, length, digests, close=False):
         argument = {"cursor": {"session_id": self.session, "offset": offset}, "close": close,
@@ -969,7 +979,6 @@ def push_session(ask, home):
         journal.begin(lines)
         if "closed" not in lines:
             upload.carry_out()
-            upload.close_session()
         if identity(os.fstat(descriptor)) != identity(before):
             raise Failed("changed", "it changed while it was sent")
         return {"resumed": resumed}
