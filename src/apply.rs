@@ -16,6 +16,7 @@ use tokio::sync::Notify;
 
 use crate::error::{Error, ExitCode, Result};
 use crate::event::{Event, Sender, Stage};
+use crate::facts::Surroundings;
 use crate::guard::{Discard, Finding};
 use crate::plan::{Action, Kind, Plan};
 use crate::provider::Providers;
@@ -83,6 +84,7 @@ pub struct Outcome {
 /// changes or findings is carried out as far as it goes: its deletion fails on the evidence.
 pub async fn apply(plan: &Plan, context: &Context<'_>, hold: &mut Hold) -> Outcome {
     let mut outcome = Outcome::default();
+    let mut surroundings = None;
     let mut failed: Vec<usize> = Vec::new();
     for action in &plan.actions {
         let held_up = action.after().iter().any(|id| failed.contains(id));
@@ -92,7 +94,15 @@ pub async fn apply(plan: &Plan, context: &Context<'_>, hold: &mut Hold) -> Outco
             context.events.send(Event::NotStarted { id: action.id() });
             continue;
         }
-        if let Err(error) = carry_out(action, context, hold, &mut outcome).await {
+        let run = Run {
+            context,
+            hold: &mut *hold,
+            action,
+            surroundings: &mut surroundings,
+            waited: Duration::ZERO,
+            unclear: Vec::new(),
+        };
+        if let Err(error) = carry_out(run, &mut outcome).await {
             failed.push(action.id());
             context.events.send(Event::Failed { id: action.id(), error: error.clone() });
             outcome.interrupted |= error.kind == ExitCode::Interrupted;
@@ -102,15 +112,9 @@ pub async fn apply(plan: &Plan, context: &Context<'_>, hold: &mut Hold) -> Outco
     outcome
 }
 
-async fn carry_out(
-    action: &Action,
-    context: &Context<'_>,
-    hold: &mut Hold,
-    outcome: &mut Outcome,
-) -> Result<()> {
-    let started = Instant::now();
-    context.events.send(Event::Started { action: action.clone() });
-    let mut run = Run { context, hold, action, waited: Duration::ZERO, unclear: Vec::new() };
+async fn carry_out(mut run: Run<'_, '_>, outcome: &mut Outcome) -> Result<()> {
+    let (started, action, events) = (Instant::now(), run.action, run.context.events.clone());
+    events.send(Event::Started { action: action.clone() });
     match action.kind() {
         Kind::Settle => run.settle().await?,
         Kind::Adopt { .. } => run.adopt().await?,
@@ -128,7 +132,7 @@ async fn carry_out(
         Kind::DeleteVolume { volume, .. } => run.delete_volume(volume).await?,
     }
     let seconds = started.elapsed().as_secs_f64();
-    context.events.send(Event::Done { id: action.id(), seconds });
+    events.send(Event::Done { id: action.id(), seconds });
     Ok(())
 }
 
@@ -137,6 +141,8 @@ struct Run<'a, 'c> {
     context: &'a Context<'c>,
     hold: &'a mut Hold,
     action: &'a Action,
+    /// What artifacts are made in, once somebody has asked: once per run is enough.
+    surroundings: &'a mut Option<Surroundings>,
     /// How long the protocol has waited for the cloud to settle.
     waited: Duration,
     /// What was said instead of a clear answer to each order so far.

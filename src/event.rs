@@ -74,6 +74,8 @@ pub enum Stage {
     AtCommit { branch: String, commit: String },
     /// Bytes moved so far.
     Bytes { done: u64, total: Option<u64> },
+    /// What an artifact was made in couldn't be asked; it is stored all the same.
+    Unexplained { why: String },
     /// An artifact was hashed and packed.
     Packed { payload: ContentHash, size: u64, stored_size: u64 },
     /// An artifact is a stored version, confirmed by the store.

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::Candidate;
 use crate::digest::ContentHash;
-use crate::facts::{PublicKey, StoredFile};
+use crate::facts::{PublicKey, StoredFile, folded};
 use crate::spec::Compress;
 use crate::version::file_name;
 
@@ -154,7 +154,7 @@ fn waits_for(kind: &Kind, earlier: &Kind) -> bool {
         (Kind::DeleteVolume { .. }, earlier) => matches!(earlier, Kind::Forget { .. }),
         (Kind::Pull { path, .. }, Kind::Pull { path: other, .. })
         | (Kind::Store { path, .. }, Kind::Store { path: other, .. }) => {
-            file_name(path).eq_ignore_ascii_case(file_name(other))
+            folded(file_name(path)) == folded(file_name(other))
         }
         _ => true,
     }

@@ -25,11 +25,12 @@ pub use login::{Limits, Login};
 pub use trouble::{Kind, Result, SshError, Trouble};
 pub use wire::{
     Brought, CloneRequest, FastForwardRequest, Hello, PackRequest, Packed, ProbeRequest, PullRequest, Pulled,
+    SurroundingsRequest,
 };
 
 use crate::digest::ContentHash;
 use crate::error::Error;
-use crate::facts::Probe;
+use crate::facts::{Probe, Surroundings};
 use exchange::{Exchange, Started};
 use login::{AgentKeys, Entered, agent_keys};
 use wire::Ask;
@@ -92,6 +93,11 @@ impl Connection {
     /// Reports everything that a plan needs to know of the server.
     pub async fn probe(&mut self, ask: &ProbeRequest) -> Result<Probe> {
         self.ask("cannot look at the server", LOOK, &Ask::Probe(ask)).await
+    }
+
+    /// Says at which commit the checkout is and what programs in it run with, now.
+    pub async fn surroundings(&mut self, ask: &SurroundingsRequest) -> Result<Surroundings> {
+        self.ask("cannot look at the server's environment", LOOK, &Ask::Surroundings(ask)).await
     }
 
     /// Clones the repo; a checkout of the same remote is left as it is, and its state returned.

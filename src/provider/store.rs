@@ -278,7 +278,7 @@ impl StoreClient {
         };
         let (account, now) =
             read.await.map_err(|trouble| self.error("cannot read the store's account", trouble))?;
-        let digest = sha256_hex(format!("{account}\n{}", wire::folded(&self.root)).as_bytes());
+        let digest = sha256_hex(format!("{account}\n{}", facts::folded(&self.root)).as_bytes());
         Ok((digest[..16].to_owned(), now))
     }
 

@@ -126,6 +126,9 @@ fn stage_text(stage: &Stage, unit: &str) -> String {
         ),
         Stage::AtCommit { branch, commit } => format!("{} at {}", printable(branch), short(commit)),
         Stage::Bytes { done, .. } => bytes(*done),
+        Stage::Unexplained { why } => {
+            format!("what it was made in isn't known and won't be noted: {}", printable(why))
+        }
         Stage::Packed { payload, size, stored_size } => {
             format!("content {}, {} packed to {}", payload.short(), bytes(*size), bytes(*stored_size))
         }

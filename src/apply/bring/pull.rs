@@ -33,7 +33,7 @@ impl Run<'_, '_> {
         connection.close().await;
         let pulled = pulled?;
         if content.is_none() {
-            self.describe(version, object, pulled.payload, pulled.size).await?;
+            self.describe_upload(version, object, pulled.payload, pulled.size).await?;
         }
         let (payload, size) = (pulled.payload, pulled.size);
         self.stage(Stage::Pulled { version: version.clone(), payload, size });

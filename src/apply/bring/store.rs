@@ -20,6 +20,7 @@ impl Run<'_, '_> {
         compress: Compress,
     ) -> Result<()> {
         let mut connection = self.connect(false).await?;
+        self.look_around(&mut connection).await;
         let gzip = compress == Compress::Gzip;
         let ask = PackRequest { path: self.under_checkout(path), gzip, limit: UPLOAD_LIMIT };
         let packed = connection.pack(&ask).await?;

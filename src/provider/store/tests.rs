@@ -441,7 +441,7 @@ fn folders_and_paths_stay_where_they_belong() {
 
 #[test]
 fn names_are_folded_one_character_for_one() {
-    assert_eq!(wire::folded("/ÄÖ/İx/ẞ"), "/äö/İx/ß");
+    assert_eq!(facts::folded("/ÄÖ/İx/ẞ"), "/äö/İx/ß");
 }
 
 #[tokio::test]
