@@ -17,7 +17,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::apply::Interrupt;
 use crate::error::{Error, ExitCode, Result};
 use crate::guard::Discard;
-use crate::observe::observe;
+use crate::observe::{Held, look_closer, observe};
 use crate::observed::Observed;
 use crate::plan::{self, Plan, Request};
 use crate::record::Record;
@@ -194,10 +194,20 @@ fn validate(global: &Global) -> Result<ExitCode> {
 async fn show_plan(global: &Global, asked: &Asked, detailed: bool) -> Result<ExitCode> {
     let loaded = Loaded::read(global, None)?;
     let worlds = Worlds::open(global, &loaded).await?;
-    let (observed, _) = observe(&worlds.providers, &loaded.spec, &loaded.directory).await?;
-    let plan = plan::plan(request(&loaded, asked), &observed)?;
+    let (_, _, plan) = look(&worlds, &loaded, asked).await?;
     print_plan(global, &plan, &worlds.prefix)?;
     Ok(if detailed && !plan.is_empty() { ExitCode::Pending } else { ExitCode::Ok })
+}
+
+/// Looks at the four worlds and plans; what the plan would bring is looked at more closely.
+async fn look(worlds: &Worlds, loaded: &Loaded, asked: &Asked) -> Result<(Observed, Held, Plan)> {
+    let providers = &worlds.providers;
+    let (mut observed, held) = observe(providers, &loaded.spec, &loaded.directory).await?;
+    let mut plan = plan::plan(request(loaded, asked), &observed)?;
+    if look_closer(providers, &loaded.spec, &mut observed, &plan).await? {
+        plan = plan::plan(request(loaded, asked), &observed)?;
+    }
+    Ok((observed, held, plan))
 }
 
 async fn status(global: &Global) -> Result<ExitCode> {

@@ -8,6 +8,7 @@ mod action;
 mod artifacts;
 mod code;
 mod end;
+mod environment;
 mod machine;
 mod money;
 #[cfg(test)]
@@ -29,6 +30,7 @@ use crate::world::World;
 pub use action::{Action, Kind};
 pub use artifacts::{UPLOAD_LIMIT, stored_contents};
 pub use end::{artifact_paths, evidence};
+pub use environment::{Difference, to_be_brought};
 pub use machine::Candidate;
 pub use money::{Bill, Billing};
 pub use told::{Blocked, GuardState, Note, Shown, Work};

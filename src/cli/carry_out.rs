@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::load::Loaded;
 use super::worlds::Worlds;
 use super::{
-    Approve, Global, cannot_print, interrupts, is_terminal, may_bill, overview, print_plan, random_word,
-    request,
+    Approve, Global, cannot_print, interrupts, is_terminal, look, may_bill, overview, print_plan,
+    random_word, request,
 };
 use crate::apply::{self, Context, Hold, Interrupt, Outcome, take_lease};
 use crate::error::{Error, ExitCode, Result};
@@ -39,7 +39,7 @@ pub(super) async fn apply(global: &Global, approve: &Approve, state: Option<Stat
     let worlds = Worlds::open(global, &loaded).await?;
     let job = Job { global, approve, loaded: &loaded, worlds: &worlds, interrupt: interrupts() };
     for round in 0..ROUNDS {
-        let (observed, held, plan) = job.look().await?;
+        let (observed, held, plan) = look(&worlds, &loaded, &approve.asked).await?;
         if plan.actions.is_empty() {
             return job.finish(&plan, &observed, round > 0);
         }
@@ -59,12 +59,11 @@ pub(super) async fn apply(global: &Global, approve: &Approve, state: Option<Stat
 }
 
 impl Job<'_> {
-    /// Looks at the four worlds and plans.
-    async fn look(&self) -> Result<(Observed, Held, Plan)> {
+    /// Looks at the four worlds and plans again, for comparing with what was approved.
+    async fn look_again(&self) -> Result<Plan> {
         let loaded = self.loaded;
-        let (observed, held) = observe(&self.worlds.providers, &loaded.spec, &loaded.directory).await?;
-        let plan = plan::plan(request(loaded, &self.approve.asked), &observed)?;
-        Ok((observed, held, plan))
+        let (observed, _) = observe(&self.worlds.providers, &loaded.spec, &loaded.directory).await?;
+        plan::plan(request(loaded, &self.approve.asked), &observed)
     }
 
     fn print(&self, plan: &Plan) -> Result<()> {
@@ -82,7 +81,7 @@ impl Job<'_> {
     }
 
     async fn act_holding(&self, approved: &Plan, hold: &mut Hold) -> Result<Outcome> {
-        let (_, _, plan) = self.look().await?;
+        let plan = self.look_again().await?;
         if !plan.agrees_with(approved) {
             return Err(Error::of(
                 ExitCode::Stale,
