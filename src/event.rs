@@ -82,6 +82,8 @@ pub enum Stage {
     Stored { version: String, payload: ContentHash, new: bool },
     /// An artifact was brought and verified.
     Pulled { version: String, payload: ContentHash, size: u64 },
+    /// A file of the store is deleted, confirmed by the store.
+    Deleted { path: String },
     /// Every guard was satisfied, on evidence taken just now.
     Proven,
     /// The cloud took the deletion.

@@ -43,15 +43,14 @@ pub fn manifests_of<'a>(files: &'a [StoredFile], version: &str) -> Vec<&'a Store
     files.iter().filter(speaks).collect()
 }
 
-/// Returns the manifests of this artifact's versions whose version isn't there any more.
-pub fn left_manifests<'a>(files: &'a [StoredFile], file_name: &str) -> Vec<&'a StoredFile> {
-    let left = |file: &&StoredFile| {
-        beside(&file.path).is_some_and(|beside| {
-            let there = files.iter().any(|other| folded(&other.path) == folded(beside.version));
-            is_version_of(beside.version, file_name) && !there
-        })
+/// Returns the manifests of this artifact's versions whose version isn't there any more, with its name.
+pub fn left_manifests<'a>(files: &'a [StoredFile], file_name: &str) -> Vec<(&'a str, &'a StoredFile)> {
+    let left = |file: &'a StoredFile| {
+        let Beside { version, .. } = beside(&file.path)?;
+        let there = files.iter().any(|other| folded(&other.path) == folded(version));
+        (is_version_of(version, file_name) && !there).then_some((version, file))
     };
-    files.iter().filter(left).collect()
+    files.iter().filter_map(left).collect()
 }
 
 /// Returns a name for a version stored on `date` (`YYYY-MM-DD`) that no listed object has.
@@ -204,10 +203,10 @@ mod tests {
         let (beside, gone) = (of(&object.path), of("2026-11-19_export.pkl"));
         let files = [object.clone(), beside.clone(), gone.clone(), of("2026-11-19_other.pkl")];
         assert_eq!(manifests_of(&files, &object.path), [&beside]);
-        assert_eq!(left_manifests(&files, "export.pkl"), [&gone]);
+        assert_eq!(left_manifests(&files, "export.pkl"), [("2026-11-19_export.pkl", &gone)]);
         let replaced =
             [StoredFile { content: ContentHash::of(b"by hand"), ..object.clone() }, beside.clone()];
         assert_eq!(manifests_of(&replaced, &object.path), [&beside]);
-        assert_eq!(left_manifests(&replaced, "export.pkl"), [] as [&StoredFile; 0]);
+        assert_eq!(left_manifests(&replaced, "export.pkl"), []);
     }
 }

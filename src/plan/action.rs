@@ -134,6 +134,17 @@ pub enum Kind {
         /// Every volume that goes with it.
         volumes: Vec<String>,
     },
+    /// Delete a stored version: the object, then the manifests beside it, each only as it was seen.
+    DeleteVersion {
+        /// The artifact's name.
+        artifact: String,
+        /// The version's name.
+        version: String,
+        /// The object; none where it is gone already and only its manifests are left.
+        object: Option<StoredFile>,
+        /// What lies beside it.
+        manifests: Vec<StoredFile>,
+    },
     /// Delete a volume that a machine of ours left behind.
     DeleteVolume {
         /// The cloud's id.
@@ -152,6 +163,8 @@ pub enum Kind {
 fn waits_for(kind: &Kind, earlier: &Kind) -> bool {
     match (kind, earlier) {
         (Kind::DeleteVolume { .. }, earlier) => matches!(earlier, Kind::Forget { .. }),
+        // Whether one version goes says nothing about another.
+        (Kind::DeleteVersion { .. }, _) => false,
         (Kind::Pull { path, .. }, Kind::Pull { path: other, .. })
         | (Kind::Store { path, .. }, Kind::Store { path: other, .. }) => {
             folded(file_name(path)) == folded(file_name(other))

@@ -24,6 +24,7 @@ mod code;
 mod end;
 mod environment;
 mod machine;
+mod prune;
 
 const ID: &str = "m-1";
 const URL: &str = "git@git.example:me/lesson3.git";

@@ -139,6 +139,7 @@ fn stage_text(stage: &Stage, unit: &str) -> String {
         Stage::Pulled { version, payload, size } => {
             format!("{version}: {}, content {}, verified", bytes(*size), payload.short())
         }
+        Stage::Deleted { path } => format!("{} is deleted, confirmed by the store", printable(path)),
         Stage::Proven => "proven: nothing on it is lost".to_owned(),
         Stage::Deleting { machine } => format!("machine {machine} is being deleted"),
         Stage::Gone { machine } => format!("machine {machine} is gone"),

@@ -113,6 +113,12 @@ pub fn action_text(action: &Action, currency: &str) -> String {
                 several => format!("volumes {}", several.join(", ")),
             }
         ),
+        Kind::DeleteVersion { artifact, version, object: Some(object), .. } => {
+            format!("delete version {} of {artifact} ({})", printable(version), bytes(object.size))
+        }
+        Kind::DeleteVersion { artifact, version, object: None, .. } => {
+            format!("delete the manifest that version {} of {artifact} left behind", printable(version))
+        }
         Kind::DeleteVolume { volume, name } => {
             format!("delete volume {volume} (`{}`), left by a machine of this session", printable(name))
         }
