@@ -472,6 +472,27 @@ pub struct Repo {
     pub local: Option<LocalCheckout>,
 }
 
+/// A commit between two others.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Commit {
+    /// Which of the two has it.
+    pub side: Side,
+    /// The beginning of its hash.
+    pub commit: String,
+    /// The first line of its message.
+    pub subject: String,
+}
+
+/// One of two commits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Side {
+    /// The first one has it, the second hasn't.
+    First,
+    /// The second one has it, the first hasn't.
+    Second,
+}
+
 /// The checkout that `session.toml` lies in, where its remote is the spec's.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LocalCheckout {

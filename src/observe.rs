@@ -8,6 +8,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use jiff::Timestamp;
+
 use crate::error::{Error, ExitCode, Result};
 use crate::facts::{Cloud, Environment, Probe, Repo, Server, Status};
 use crate::observed::{Closer, Laptop, Observed};
@@ -49,7 +51,7 @@ pub async fn observe(providers: &Providers, spec: &Spec, spec_directory: &Path) 
             Repo { unreachable: Some(error.to_string()), denied, ..Repo::default() }
         }
     };
-    let held = held(spec, &look, &cloud)?;
+    let held = held(spec, &look, cloud.now)?;
     find_recorded(providers, &mut cloud, &held.record).await?;
     let mut observed = Observed {
         cloud,
@@ -112,12 +114,13 @@ async fn environment(providers: &Providers, spec: &Spec, observed: &Observed) ->
     Some(surroundings.ok()?.environment)
 }
 
-fn held(spec: &Spec, look: &StoreLook, cloud: &Cloud) -> Result<Held> {
+/// Reads the record that a look brought; `now` is when absence begins to be waited for where it is gone.
+pub fn held(spec: &Spec, look: &StoreLook, now: Timestamp) -> Result<Held> {
     let new = |doubt| Record::start(&spec.name, &look.store.id, doubt);
     match &look.record {
         // The intent is noted before any POST: where no record ever was, nothing can be on its way.
         RecordRead::Never => Ok(Held { record: new(None), rev: None, age_seconds: 0 }),
-        RecordRead::Deleted => Ok(Held { record: new(Some(cloud.now)), rev: None, age_seconds: 0 }),
+        RecordRead::Deleted => Ok(Held { record: new(Some(now)), rev: None, age_seconds: 0 }),
         RecordRead::Found { bytes, rev, modified, now } => {
             let record = Record::parse(bytes).map_err(|why| unreadable(spec, why))?;
             if record.session != spec.name || record.store != look.store.id {

@@ -34,7 +34,7 @@ pub use end::{artifact_paths, evidence};
 pub use environment::{Difference, to_be_brought};
 pub use machine::Candidate;
 pub use money::{Bill, Billing};
-pub use prune::{By, Judged, Mention, Prune, PruneRequest, Pruned, Reason, Uploads, prune};
+pub use prune::{By, Judged, Mention, Prune, PruneRequest, Pruned, Reason, Uploads, prune, unknown_artifact};
 pub use told::{Blocked, GuardState, Note, Shown, Work};
 
 /// What is to be done, and everything that a person needs to approve it.

@@ -3,6 +3,8 @@
 use std::io::{self, Write as _};
 use std::time::Duration;
 
+use tokio::sync::mpsc::UnboundedReceiver;
+
 use super::load::Loaded;
 use super::worlds::Worlds;
 use super::{
@@ -11,7 +13,7 @@ use super::{
 };
 use crate::apply::{self, Context, Hold, Interrupt, Outcome, take_lease};
 use crate::error::{Error, ExitCode, Result};
-use crate::event::Sender;
+use crate::event::{Event, Sender};
 use crate::facts::Server;
 use crate::observe::{Held, observe};
 use crate::observed::Observed;
@@ -45,9 +47,7 @@ pub(super) async fn apply(global: &Global, approve: &Approve, state: Option<Stat
         }
         job.print(&plan)?;
         preflight(&plan, &observed, &loaded.spec)?;
-        if !approved(approve, &job.interrupt).await? {
-            return Err(Error::of(ExitCode::Interrupted, "not approved: nothing was done"));
-        }
+        approved(approve.yes, &job.interrupt).await?;
         let outcome = job.act(&plan, held).await?;
         if let Some(code) = job.told(outcome).await? {
             return Ok(code);
@@ -90,7 +90,7 @@ impl Job<'_> {
             .why("the plan that is made now differs from the one that was approved")
             .hint("run the same command again to see the new plan"));
         }
-        let (events, mut inbox) = Sender::channel();
+        let (events, inbox) = Sender::channel();
         let random = random_word;
         let context = Context {
             providers: &self.worlds.providers,
@@ -101,23 +101,13 @@ impl Job<'_> {
             events,
             interrupt: self.interrupt.clone(),
         };
-        let mode = mode(self.global);
-        let out: Box<dyn io::Write> =
-            if mode == Mode::Json { Box::new(io::stdout()) } else { Box::new(io::stderr()) };
-        let mut live = Live::new(mode, out, &plan.money.currency);
         let acting = async {
             let outcome = apply::apply(&plan, &context, hold).await;
             // Dropping the context closes the channel, which ends the reader.
             drop(context);
             outcome
         };
-        let reading = async {
-            while let Some(event) = inbox.recv().await {
-                live.show(&event);
-            }
-        };
-        let (outcome, ()) = tokio::join!(acting, reading);
-        Ok(outcome)
+        Ok(shown(self.global, &plan.money.currency, inbox, acting).await)
     }
 
     /// Says how a round ended; none when the next look decides.
@@ -193,11 +183,31 @@ fn no_key(what: String) -> Error {
         .hint("load the key: `ssh-add`, then `ssh-add -l` to see it; then run the same command again")
 }
 
-/// Asks for approval; Ctrl-C at the question is a no.
-async fn approved(approve: &Approve, interrupt: &Interrupt) -> Result<bool> {
-    if approve.yes {
-        return Ok(true);
+/// Shows what happens while `acting` goes on; it must drop what it sends events with when it ends.
+pub(super) async fn shown<T>(
+    global: &Global,
+    currency: &str,
+    mut inbox: UnboundedReceiver<Event>,
+    acting: impl Future<Output = T>,
+) -> T {
+    let mode = mode(global);
+    let out: Box<dyn io::Write> =
+        if mode == Mode::Json { Box::new(io::stdout()) } else { Box::new(io::stderr()) };
+    let mut live = Live::new(mode, out, currency);
+    let reading = async {
+        while let Some(event) = inbox.recv().await {
+            live.show(&event);
+        }
+    };
+    tokio::join!(acting, reading).0
+}
+
+/// Asks for approval unless it was given; fails where it isn't. Ctrl-C at the question is a no.
+pub(super) async fn approved(yes: bool, interrupt: &Interrupt) -> Result<()> {
+    if yes {
+        return Ok(());
     }
+    let refused = || Error::of(ExitCode::Interrupted, "not approved: nothing was done");
     if !is_terminal() {
         return Err(Error::of(ExitCode::Usage, "nobody is there to approve the plan")
             .why("the standard input or the standard error is no terminal; nothing was done")
@@ -210,10 +220,10 @@ async fn approved(approve: &Approve, interrupt: &Interrupt) -> Result<bool> {
         tokio::task::spawn_blocking(|| io::stdin().lines().next().unwrap_or_else(|| Ok(String::new())));
     let answer = tokio::select! {
         answer = reading => answer.map_err(io::Error::from).and_then(|answer| answer),
-        () = interrupt.requested() => return Ok(false),
+        () = interrupt.requested() => return Err(refused()),
     };
     let answer = answer.map_err(|error| Error::new("cannot read the answer").because(&error))?;
-    Ok(answer.trim() == "yes")
+    if answer.trim() == "yes" { Ok(()) } else { Err(refused()) }
 }
 
 fn mode(global: &Global) -> Mode {

@@ -223,8 +223,8 @@ fn meant(request: PruneRequest<'_>) -> Result<Vec<(&String, &Artifact)>> {
     all.get_key_value(name).map(|found| vec![found]).ok_or_else(|| unknown_artifact(request.spec, name))
 }
 
-/// Refuses the name of an artifact that the spec doesn't have.
-pub(crate) fn unknown_artifact(spec: &Spec, name: &str) -> Error {
+/// Returns the refusal of an artifact's name that the spec doesn't have.
+pub fn unknown_artifact(spec: &Spec, name: &str) -> Error {
     let names: Vec<&String> = spec.artifacts.keys().collect();
     let error = Error::of(ExitCode::Usage, format!("session.toml has no artifact `{name}`"))
         .why(format!("it has {}", super::machine::quoted(&names)));

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use address::{host_of, same_remote, speaks_ssh};
-pub use history::{Commit, Past, Side, commits_between, past_locks};
+pub use history::{Past, commits_between, past_locks};
 pub use local::{identity, local_checkout};
 
 use crate::digest::sha256_hex;

@@ -3,11 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use serde::Serialize;
-
 use super::child::{self, Finished};
 use super::{GitEnvironment, LOCAL_LIMIT, is_hash};
 use crate::error::{Error, ExitCode, Result};
+use crate::facts::{Commit, Side};
 
 /// The largest lock that is read, in bytes; other programs' locks are larger, and no business of ours.
 const LARGEST: u64 = 64 * 1024;
@@ -21,27 +20,6 @@ pub struct Past {
     pub at: String,
     /// Its text; what isn't UTF-8 is replaced.
     pub text: String,
-}
-
-/// A commit between two others.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Commit {
-    /// Which of the two has it.
-    pub side: Side,
-    /// The beginning of its hash.
-    pub commit: String,
-    /// The first line of its message.
-    pub subject: String,
-}
-
-/// One of two commits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Side {
-    /// The first one has it, the second hasn't.
-    First,
-    /// The second one has it, the first hasn't.
-    Second,
 }
 
 /// Returns every lock file that any commit of the checkout around `directory` holds, on whatever ref: every

@@ -6,7 +6,7 @@ use std::process::Command;
 use tempfile::TempDir;
 
 use super::*;
-use crate::facts;
+use crate::facts::{self, Side};
 
 const URL: &str = "git@github.com:me/lesson3.git";
 
