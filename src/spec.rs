@@ -24,6 +24,7 @@ mod tests;
 mod tree;
 
 pub use bytes::{LARGEST, NotText, text_of};
+pub use check::LONGEST_FILE_NAME;
 pub use overrides::Override;
 pub use pin::pinned;
 pub use render::render;

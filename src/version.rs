@@ -209,4 +209,15 @@ mod tests {
         assert_eq!(manifests_of(&replaced, &object.path), [&beside]);
         assert_eq!(left_manifests(&replaced, "export.pkl"), []);
     }
+    #[test]
+    fn whatever_is_stored_under_the_longest_file_name_has_a_name_that_dropbox_takes() {
+        let file_name = "ü".repeat(crate::spec::LONGEST_FILE_NAME);
+        let files: Vec<StoredFile> = (1..=999)
+            .map(|number| if number == 1 { String::new() } else { format!("-{number}") })
+            .map(|number| stored(&format!("2026-11-20{number}_{file_name}.gz"), b"a", 1))
+            .collect();
+        let name = free_name(&files[..998], "2026-11-20", &file_name, true);
+        let (payload, stored) = (ContentHash::of(b"payload"), files[0].content);
+        assert_eq!(manifest_name(&name, &payload, &stored).chars().count(), 255);
+    }
 }
