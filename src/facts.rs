@@ -299,6 +299,21 @@ pub struct Store {
     pub now: Timestamp,
     /// Every file below the store's folder.
     pub files: Vec<StoredFile>,
+    /// Whether files can be stored that are too large for one call.
+    pub large_files: LargeFiles,
+}
+
+/// Whether files can be stored that are too large for one call. For those the server is lent a token that
+/// writes and deletes, so one is made only where it reaches nothing but the app's own folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LargeFiles {
+    /// They can.
+    Possible,
+    /// A token that may do less can't be had: there is no refresh token.
+    NoRefreshToken,
+    /// Nobody has said that the app sees its own folder only.
+    NoAppFolder,
 }
 
 /// What one probe learned on the server. Every field is the server's word.

@@ -17,7 +17,7 @@ use crate::plan::{Plan, artifact_paths, to_be_brought};
 use crate::provider::Providers;
 use crate::provider::agent::agent_keys;
 use crate::provider::repo::local_checkout;
-use crate::provider::server::{ProbeRequest, SurroundingsRequest};
+use crate::provider::server::{Host, ProbeRequest, SurroundingsRequest};
 use crate::provider::store::{RecordRead, StoreClient, StoreLook};
 use crate::record::{Record, Rented};
 use crate::spec::Spec;
@@ -34,8 +34,22 @@ pub struct Held {
     pub age_seconds: i64,
 }
 
+/// How artifacts on the server are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reading {
+    /// A large file that is as it was at an earlier look isn't read again.
+    Remembered,
+    /// Every byte is read: for what decides over a deletion.
+    Anew,
+}
+
 /// Takes one look at the four worlds.
-pub async fn observe(providers: &Providers, spec: &Spec, spec_directory: &Path) -> Result<(Observed, Held)> {
+pub async fn observe(
+    providers: &Providers,
+    spec: &Spec,
+    spec_directory: &Path,
+    reading: Reading,
+) -> Result<(Observed, Held)> {
     let (key, key_path) = providers.public_key(spec)?;
     let (cloud, look, refs, agent) = tokio::join!(
         providers.cloud.look(),
@@ -66,7 +80,7 @@ pub async fn observe(providers: &Providers, spec: &Spec, spec_directory: &Path) 
     let tip = repo.refs.as_ref().and_then(|refs| refs.get(&format!("refs/heads/{}", spec.repo.branch)));
     repo.local = local_checkout(spec_directory, &spec.repo.url, &spec.repo.branch, tip.map(String::as_str));
     observed.laptop.spec_in_repo = repo.local.is_some();
-    observed.server = look_at_server(providers, spec, &observed, tip.cloned()).await;
+    observed.server = look_at_server(providers, spec, &observed, tip.cloned(), reading).await;
     compare_with_remote(providers, spec, &mut repo, &observed.server).await;
     observed.repo = repo;
     Ok((observed, held))
@@ -108,9 +122,9 @@ async fn environment(providers: &Providers, spec: &Spec, observed: &Observed) ->
     let Server::Seen(_) = observed.server else { return None };
     let (rented, instance) = (observed.record.machine.as_ref()?, observed.instance()?);
     let ask = SurroundingsRequest { checkout: spec.repo.path.clone(), artifacts: Vec::new() };
-    let mut connection = providers.connect(spec, rented, instance, false).await.ok()?;
-    let surroundings = connection.surroundings(&ask).await;
-    connection.close().await;
+    let server = Host::Server(providers.connect(spec, rented, instance, false).await.ok()?);
+    let surroundings = server.surroundings(&ask).await;
+    server.close().await;
     Some(surroundings.ok()?.environment)
 }
 
@@ -152,6 +166,7 @@ async fn look_at_server(
     spec: &Spec,
     observed: &Observed,
     wanted: Option<String>,
+    reading: Reading,
 ) -> Server {
     let (Some(rented), Some(instance)) = (&observed.record.machine, observed.instance()) else {
         return Server::None;
@@ -168,6 +183,7 @@ async fn look_at_server(
         artifacts: artifact_paths(spec),
         disposable: spec.disposable.clone(),
         wanted,
+        fresh: reading == Reading::Anew,
     };
     let probed: Result<Probe> = async {
         let mut connection = providers.connect(spec, rented, instance, false).await?;

@@ -22,7 +22,7 @@ use crate::facts::Money;
 pub use artifacts::{Pin, pinned, version, versions};
 pub use diff::{Compared, Known, diff};
 pub use live::{Live, Mode};
-pub use plan::{refusal, render as plan};
+pub use plan::{refusal, render as plan, transfers};
 pub use prune::{prune, pruned};
 pub use status::{sandbox_bill, status, summary};
 

@@ -1,10 +1,12 @@
 //! `apply`, `up` and `down`: plan, approve, take the lease, look again, act, until nothing is left.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write as _};
 use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedReceiver;
 
+use super::artifacts::Moved;
 use super::load::Loaded;
 use super::worlds::Worlds;
 use super::{
@@ -14,11 +16,12 @@ use super::{
 use crate::apply::{self, Context, Hold, Interrupt, Outcome, take_lease};
 use crate::error::{Error, ExitCode, Result};
 use crate::event::{Event, Sender};
-use crate::facts::Server;
-use crate::observe::{Held, observe};
+use crate::facts::{ArtifactFile, Server};
+use crate::observe::{Held, Reading, observe};
 use crate::observed::Observed;
-use crate::plan::{self, Kind, Note, Plan};
-use crate::provider::repo::speaks_ssh;
+use crate::plan::{self, Kind, Note, Plan, Transfers, artifact_paths};
+use crate::provider::repo::{checkout_root, speaks_ssh};
+use crate::provider::server::Host;
 use crate::report::{self, Live, Mode};
 use crate::spec::{Spec, State};
 
@@ -33,15 +36,26 @@ struct Job<'a> {
     approve: &'a Approve,
     loaded: &'a Loaded,
     worlds: &'a Worlds,
+    wish: Wish<'a>,
     interrupt: Interrupt,
+}
+
+/// What is to be carried out.
+#[derive(Clone, Copy)]
+enum Wish<'a> {
+    /// What session.toml says.
+    Session,
+    /// Artifacts are moved, and nothing else.
+    Transfers(&'a Moved),
 }
 
 pub(super) async fn apply(global: &Global, approve: &Approve, state: Option<State>) -> Result<ExitCode> {
     let loaded = Loaded::read(global, state)?;
     let worlds = Worlds::open(global, &loaded).await?;
-    let job = Job { global, approve, loaded: &loaded, worlds: &worlds, interrupt: interrupts() };
+    let wish = Wish::Session;
+    let job = Job { global, approve, loaded: &loaded, worlds: &worlds, wish, interrupt: interrupts() };
     for round in 0..ROUNDS {
-        let (observed, held, plan) = look(&worlds, &loaded, &approve.asked).await?;
+        let (observed, held, plan) = job.look().await?;
         if plan.actions.is_empty() {
             return job.finish(&plan, &observed, round > 0);
         }
@@ -58,16 +72,65 @@ pub(super) async fn apply(global: &Global, approve: &Approve, state: Option<Stat
         .hint("`dacapo plan` shows what is left; is somebody else at work on this session?"))
 }
 
+/// Moves artifacts to or from the store.
+pub(super) async fn transfer(global: &Global, approve: &Approve, moved: &Moved) -> Result<ExitCode> {
+    let loaded = Loaded::read(global, None)?;
+    let worlds = Worlds::open(global, &loaded).await?;
+    let wish = Wish::Transfers(moved);
+    let job = Job { global, approve, loaded: &loaded, worlds: &worlds, wish, interrupt: interrupts() };
+    let (_, held, plan) = job.look().await?;
+    job.print(&plan)?;
+    if !plan.actions.is_empty() {
+        approved(approve.yes, &job.interrupt).await?;
+        let outcome = job.act(&plan, held).await?;
+        if let Some(code) = job.told(outcome).await? {
+            return Ok(code);
+        }
+    }
+    if plan.blocked.is_empty() { Ok(ExitCode::Ok) } else { Err(left_over(&plan)) }
+}
+
 impl Job<'_> {
     /// Looks at the four worlds and plans again, for comparing with what was approved.
     async fn look_again(&self) -> Result<Plan> {
         let loaded = self.loaded;
-        let (observed, _) = observe(&self.worlds.providers, &loaded.spec, &loaded.directory).await?;
-        plan::plan(request(loaded, &self.approve.asked), &observed)
+        let (observed, _) =
+            observe(&self.worlds.providers, &loaded.spec, &loaded.directory, Reading::Remembered).await?;
+        let laptop = self.files_on_laptop().await?;
+        self.planned(&observed, laptop.as_ref())
+    }
+
+    /// Looks at the four worlds and plans.
+    async fn look(&self) -> Result<(Observed, Held, Plan)> {
+        let laptop = self.files_on_laptop().await?;
+        look(self.worlds, self.loaded, |observed| self.planned(observed, laptop.as_ref())).await
+    }
+
+    fn planned(&self, observed: &Observed, laptop: Option<&BTreeMap<String, ArtifactFile>>) -> Result<Plan> {
+        let request = request(self.loaded, &self.approve.asked);
+        match self.wish {
+            Wish::Session => plan::plan(request, observed),
+            Wish::Transfers(Moved { direction, names, .. }) => {
+                plan::plan_transfers(request, observed, Transfers { direction: *direction, names, laptop })
+            }
+        }
+    }
+
+    /// Looks at the laptop's files, where they are what is to be moved.
+    async fn files_on_laptop(&self) -> Result<Option<BTreeMap<String, ArtifactFile>>> {
+        let Wish::Transfers(Moved { laptop: true, .. }) = self.wish else { return Ok(None) };
+        let spec = &self.loaded.spec;
+        let host = Host::laptop(checkout_root(&self.loaded.directory, &spec.repo.url))?;
+        Ok(Some(host.files(&artifact_paths(spec)).await?))
     }
 
     fn print(&self, plan: &Plan) -> Result<()> {
-        print_plan(self.global, plan, &self.worlds.prefix)
+        match self.wish {
+            Wish::Transfers(_) if !self.global.json => {
+                report::transfers(&mut io::stdout().lock(), plan).map_err(cannot_print)
+            }
+            _ => print_plan(self.global, plan, &self.worlds.prefix),
+        }
     }
 
     /// Takes the lease, looks again, and carries the plan out if the world is still the one that was approved.
@@ -134,17 +197,12 @@ impl Job<'_> {
             return told.map(|()| ExitCode::Ok).map_err(cannot_print);
         }
         self.print(plan)?;
-        if plan.blocked.is_empty() {
-            return Ok(ExitCode::Ok);
-        }
-        Err(Error::of(ExitCode::Refused, "what is left can't be done as things stand")
-            .why(format!("{} finding(s) stand against it", plan.blocked.len()))
-            .hint("the reasons stand above"))
+        if plan.blocked.is_empty() { Ok(ExitCode::Ok) } else { Err(left_over(plan)) }
     }
 
     async fn say_what_bills(&self) -> Result<()> {
         let loaded = self.loaded;
-        let look = observe(&self.worlds.providers, &loaded.spec, &loaded.directory);
+        let look = observe(&self.worlds.providers, &loaded.spec, &loaded.directory, Reading::Remembered);
         let seen = tokio::time::timeout(LAST_LOOK, look).await.ok().and_then(Result::ok);
         let bill = seen.and_then(|(observed, _)| overview(loaded, &observed).ok().map(|plan| plan.money));
         let currency = bill.as_ref().map_or(String::new(), |bill| bill.currency.clone());
@@ -152,6 +210,12 @@ impl Job<'_> {
         let (mut out, prefix) = (io::stderr().lock(), &self.worlds.prefix);
         report::interrupted(&mut out, &loaded.spec.name, price, &currency, prefix).map_err(cannot_print)
     }
+}
+
+fn left_over(plan: &Plan) -> Error {
+    Error::of(ExitCode::Refused, "what is left can't be done as things stand")
+        .why(format!("{} finding(s) stand against it", plan.blocked.len()))
+        .hint("the reasons stand above")
 }
 
 /// Refuses what would fail for want of a key, before a machine bills for nothing.

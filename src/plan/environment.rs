@@ -4,7 +4,7 @@
 
 use serde::Serialize;
 
-use super::{Draft, Kind, Note, Plan};
+use super::{Draft, Kind, Note, Place, Plan};
 use crate::facts::{Environment, StoredFile};
 use crate::version::{Manifest, Told, Version, file_name, versions};
 
@@ -30,10 +30,10 @@ impl Difference {
     }
 }
 
-/// Returns the versions that the plan would bring and that have a manifest.
+/// Returns the versions that the plan would bring to the server and that have a manifest.
 pub fn to_be_brought(plan: &Plan, files: &[StoredFile]) -> Vec<Version> {
     let brought = |kind: &Kind| match kind {
-        Kind::Pull { path, version, .. } => {
+        Kind::Pull { place: Place::Server, path, version, .. } => {
             versions(files, file_name(path)).into_iter().find(|stored| stored.name == *version)
         }
         _ => None,

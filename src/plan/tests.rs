@@ -7,8 +7,8 @@ use jiff::SignedDuration;
 use super::*;
 use crate::digest::ContentHash;
 use crate::facts::{
-    AccountKey, ArtifactFile, Checkout, Cloud, Dirty, Image, InstanceType, LocalCheckout, Money, NewFile,
-    Probe, Process, PublicKey, Repo, Store, StoredFile, Tip, Volume,
+    AccountKey, ArtifactFile, Checkout, Cloud, Dirty, Image, InstanceType, LargeFiles, LocalCheckout, Money,
+    NewFile, Probe, Process, PublicKey, Repo, Store, StoredFile, Tip, Volume,
 };
 use crate::guard::Guard;
 use crate::lock::{LockedArtifact, LockedMachine};
@@ -238,7 +238,12 @@ fn observed() -> Observed {
             head_behind: Some(true),
             local: None,
         },
-        store: Store { id: "abcd".to_owned(), now: now(), files: vec![stored(V1, "v1", 10)] },
+        store: Store {
+            id: "abcd".to_owned(),
+            now: now(),
+            files: vec![stored(V1, "v1", 10)],
+            large_files: LargeFiles::NoRefreshToken,
+        },
         record,
         key: key(),
         laptop: Laptop { agent: Some(vec![key().fingerprint()]), private_key: false, spec_in_repo: false },

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::Difference;
 use crate::digest::ContentHash;
-use crate::facts::Money;
+use crate::facts::{LargeFiles, Money};
 use crate::guard::{Finding, Guard};
 
 /// Bytes on the server that differ from what was brought.
@@ -72,12 +72,14 @@ pub enum Blocked {
         /// The cloud's word.
         status: String,
     },
-    /// An artifact to be stored is larger than one upload takes.
+    /// An artifact to be stored is larger than can be stored.
     TooLarge {
         /// Its name.
         name: String,
         /// Its size in bytes.
         size: u64,
+        /// Why not more.
+        large_files: LargeFiles,
     },
 }
 
@@ -108,6 +110,8 @@ pub enum Note {
     UnusableManifest { artifact: String, version: String, why: String },
     /// A newer version is stored, but the server's bytes are work and stay.
     NewerStored { artifact: String, version: String },
+    /// The artifact's content is stored already.
+    AlreadyStored { artifact: String, version: String },
     /// The next `up` brings the pinned version, not the one that is stored now.
     Pinned { artifact: String, version: String },
     /// The artifact's file isn't there, or is empty.

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 pub use address::{host_of, same_remote, speaks_ssh};
 pub use history::{Past, commits_between, past_locks};
-pub use local::{identity, local_checkout};
+pub use local::{checkout_root, identity, local_checkout};
 
 use crate::digest::sha256_hex;
 use crate::error::{Error, ExitCode, Result};

@@ -24,8 +24,7 @@ pub fn pinned(text: &str, artifact: &str, wanted: &Wanted) -> Result<String> {
     entry.version = wanted.clone();
     let mut document: DocumentMut = text.parse().map_err(|error| cannot().because(&error))?;
     let table = document.get_mut("artifacts").and_then(Item::as_table_like_mut);
-    let table =
-        table.and_then(|table| table.get_mut(artifact)?.as_table_like_mut()).ok_or_else(|| cannot())?;
+    let table = table.and_then(|table| table.get_mut(artifact)?.as_table_like_mut()).ok_or_else(cannot)?;
     set_version(table, &wanted.to_string());
     let written = with_line_breaks_of(text, document.to_string());
     match parse(&written, &[]) {

@@ -4,10 +4,8 @@ use std::io::{self, Write as _};
 
 use serde_json::{Value, json};
 
-use super::super::load::Loaded;
-use super::super::worlds::Worlds;
 use super::super::{Global, cannot_print};
-use super::{Stored, chosen, described, manifest_of};
+use super::{Shelf, Stored, chosen, described, manifest_of};
 use crate::error::{ExitCode, Result};
 use crate::facts::Environment;
 use crate::provider::repo::commits_between;
@@ -19,19 +17,14 @@ pub(super) struct Asked<'a> {
     pub(super) second: Option<&'a str>,
 }
 
-pub(super) async fn run(
-    global: &Global,
-    asked: Asked<'_>,
-    loaded: &Loaded,
-    worlds: &Worlds,
-    stored: &Stored<'_>,
-) -> Result<ExitCode> {
+pub(super) async fn run(global: &Global, asked: Asked<'_>, shelf: &Shelf) -> Result<ExitCode> {
+    let Shelf { loaded, worlds, stored } = shelf;
     let (artifact, first) = chosen(stored, asked.first)?;
     let (_, second) = match asked.second {
         Some(second) => chosen(stored, second)?,
         None => chosen(of(stored, artifact), "latest")?,
     };
-    let store = worlds.providers.store()?;
+    let store = shelf.store()?;
     let (one, other) = (manifest_of(store, first).await?, manifest_of(store, second).await?);
     let commits = [&one, &other].map(|made| made.as_ref().and_then(|made| made.commit.as_deref()));
     let commits = match commits {
@@ -55,8 +48,8 @@ pub(super) async fn run(
 }
 
 /// Returns the one artifact's versions.
-fn of<'a, 'b>(stored: &'a Stored<'b>, artifact: &str) -> &'a Stored<'b> {
-    let at = stored.iter().position(|(name, _)| *name == artifact).expect("a version of it was found");
+fn of<'a>(stored: &'a Stored, artifact: &str) -> &'a Stored {
+    let at = stored.iter().position(|(name, _)| name == artifact).expect("a version of it was found");
     &stored[at..=at]
 }
 

@@ -5,9 +5,9 @@ use std::path::Path;
 
 use serde_json::json;
 
-use super::super::load::Loaded;
+use super::super::worlds::Worlds;
 use super::super::{Global, cannot_print};
-use super::{Stored, chosen};
+use super::{Shelf, Stored, chosen};
 use crate::error::{Error, ExitCode, Result};
 use crate::plan::unknown_artifact;
 use crate::report;
@@ -19,13 +19,8 @@ pub(super) struct Asked<'a> {
     pub(super) artifact: Option<&'a str>,
 }
 
-pub(super) fn run(
-    global: &Global,
-    asked: Asked<'_>,
-    loaded: &Loaded,
-    prefix: &str,
-    stored: &Stored<'_>,
-) -> Result<ExitCode> {
+pub(super) fn run(global: &Global, asked: Asked<'_>, shelf: &Shelf) -> Result<ExitCode> {
+    let Shelf { loaded, worlds: Worlds { prefix, .. }, stored } = shelf;
     let (artifact, wanted) = meant(asked, &loaded.spec, stored)?;
     let changed = rewrite(&loaded.file(), |text| pinned(text, artifact, &wanted))?;
     let (path, wanted) = (loaded.path.display().to_string(), wanted.to_string());
@@ -40,10 +35,10 @@ pub(super) fn run(
 }
 
 /// Returns the artifact and what is wanted of it; a version must be there.
-fn meant<'a>(asked: Asked<'a>, spec: &'a Spec, stored: &'a Stored<'a>) -> Result<(&'a str, Wanted)> {
+fn meant<'a>(asked: Asked<'a>, spec: &'a Spec, stored: &'a Stored) -> Result<(&'a str, Wanted)> {
     let Asked { version, artifact } = asked;
     let named = |name: &'a str| {
-        let found = stored.iter().position(|(known, _)| *known == name);
+        let found = stored.iter().position(|(known, _)| known == name);
         found.map(|at| &stored[at..=at]).ok_or_else(|| unknown_artifact(spec, name))
     };
     let stored = artifact.map_or(Ok(stored), named)?;

@@ -34,13 +34,10 @@ pub(in crate::cli) struct Asked {
     yes: bool,
 }
 
-pub(super) async fn run(
-    global: &Global,
-    asked: &Asked,
-    loaded: &Loaded,
-    worlds: &Worlds,
-) -> Result<ExitCode> {
-    let job = Job { global, asked, loaded, worlds, interrupt: interrupts() };
+pub(super) async fn run(global: &Global, asked: &Asked) -> Result<ExitCode> {
+    let loaded = Loaded::read(global, None)?;
+    let worlds = Worlds::open(global, &loaded).await?;
+    let job = Job { global, asked, loaded: &loaded, worlds: &worlds, interrupt: interrupts() };
     let (held, plan) = job.look().await?;
     job.print(&plan)?;
     if plan.actions.is_empty() {

@@ -76,6 +76,7 @@ impl Home {
             artifacts: pairs.collect::<BTreeMap<_, _>>(),
             disposable: disposable.iter().map(|&glob| glob.to_owned()).collect(),
             wanted: None,
+            fresh: false,
         };
         self.ask(&Ask::Probe(&request)).await.unwrap()
     }
@@ -118,7 +119,7 @@ impl Home {
 async fn converse<T: DeserializeOwned>(mut command: Command, ask: &Ask<'_>) -> Result<T> {
     let started = Started::own(command.spawn().unwrap());
     let exchange = Exchange { what: "cannot do it", limit: Duration::from_secs(60) };
-    exchange.carry_out(started, ask, &mut |_, _| {}).await
+    exchange.carry_out(started, ask).await
 }
 
 /// Runs git without the developer's own settings.

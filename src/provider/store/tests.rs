@@ -12,7 +12,13 @@ const RECORD: &str = ".dacapo/lesson3.json";
 const REV: &str = "015a1afc851d642000000013f0b5550";
 
 fn client(fake: &Fake, grant: Grant) -> StoreClient {
-    let credentials = StoreCredentials { grant, api_url: String::new(), content_url: String::new() };
+    let credentials = StoreCredentials {
+        refresh: None,
+        app_folder: false,
+        grant,
+        api_url: String::new(),
+        content_url: String::new(),
+    };
     StoreClient::new(&fake.url, &fake.url, credentials, "/FastAI/lesson3", Clock::scaled(1e6)).unwrap()
 }
 
@@ -25,7 +31,7 @@ fn with_token(fake: &Fake) -> StoreClient {
 }
 
 fn with_refresh(fake: &Fake) -> StoreClient {
-    client(fake, Grant::Refresh { app_key: "key".into(), refresh_token: "r3fresh".into() })
+    client(fake, Grant::Refresh(Refresh { app_key: "key".into(), refresh_token: "r3fresh".into() }))
 }
 
 fn metadata(path: &str, bytes: &[u8], rev: &str) -> Value {
@@ -348,12 +354,12 @@ async fn links_are_secrets_bound_to_one_revision_or_one_path() {
     .await;
     let client = with_token(&fake);
     let link = client.download_link(&file).await.unwrap();
-    assert_eq!(link.expose_secret(), "https://dl/s3cr3t");
+    assert_eq!(link.value.expose_secret(), "https://dl/s3cr3t");
     assert_eq!(fake.seen()[0].json(), json!({"path": format!("rev:{REV}")}));
     client.download_link(&file).await.expect_err("another file's link");
     let error = client.download_link(&file).await.unwrap_err();
     let up = client.upload_link(&action(), "b.pkl").await.unwrap();
-    assert_eq!(up.expose_secret(), "https://up/s3cr3t");
+    assert_eq!(up.value.expose_secret(), "https://up/s3cr3t");
     assert_eq!(
         fake.seen().pop().unwrap().json(),
         json!({
@@ -426,6 +432,8 @@ fn folders_and_paths_stay_where_they_belong() {
         folder(bad).expect_err(bad);
     }
     let credentials = StoreCredentials {
+        refresh: None,
+        app_folder: false,
         grant: Grant::AccessToken("sl.t0ken".into()),
         api_url: String::new(),
         content_url: String::new(),
