@@ -211,6 +211,24 @@ fn a_store_that_stumbles_is_asked_again_and_a_full_one_is_not_filled() {
 }
 
 #[test]
+fn holes_of_a_sparse_file_are_stored_as_what_they_read_as() {
+    let project = with_unpacked_model();
+    let file = project.path().join("export.pkl");
+    let size = 400 * MIB;
+    std::fs::File::create(&file).unwrap().set_len(size).unwrap();
+    let content = hash(&project, &file);
+    project.dacapo(&["artifacts", "push", "--from", "laptop", "--yes"]).exits(0);
+    assert_eq!(
+        (&newest(&project)["content"], &newest(&project)["stored_size"]),
+        (&json!(content), &json!(size))
+    );
+    // Packed it is small, and the same version all the same.
+    let packed = ["--set", "artifacts.model.compress=gzip"];
+    let again = [&["artifacts", "push", "--from", "laptop", "--yes"], &packed[..]].concat();
+    project.dacapo(&again).exits(0).says("is stored already");
+}
+
+#[test]
 fn a_session_that_is_lost_is_begun_anew_and_an_upload_finished_unseen_is_found() {
     let project = with_unpacked_model();
     let file = project.path().join("export.pkl");

@@ -70,6 +70,8 @@ impl Run<'_, '_> {
             if !passing || tried == TRIES {
                 return Err(trouble.into());
             }
+            // The answer over a link doesn't tell a full store from any other refusal.
+            self.check_space(packed).await?;
             self.pause(tried, trouble.into()).await?;
         }
         unreachable!("the last try returns")
