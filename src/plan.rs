@@ -8,8 +8,10 @@ mod action;
 mod artifacts;
 mod code;
 mod end;
+mod environment;
 mod machine;
 mod money;
+mod prune;
 #[cfg(test)]
 mod tests;
 mod told;
@@ -32,8 +34,10 @@ use crate::world::World;
 pub use action::{Action, Kind, Place};
 pub use artifacts::{UPLOAD_LIMIT, store_limit, stored_contents};
 pub use end::{artifact_paths, evidence};
+pub use environment::{Difference, to_be_brought};
 pub use machine::Candidate;
 pub use money::{Bill, Billing};
+pub use prune::{By, Judged, Mention, Prune, PruneRequest, Pruned, Reason, Uploads, prune, unknown_artifact};
 pub use told::{Blocked, GuardState, Note, Shown, Work};
 pub use transfers::{Direction, Transfers, plan_transfers};
 

@@ -1,16 +1,17 @@
 //! What one transfer leaves for the next: its connection, and what it knows of the store.
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use jiff::Timestamp;
 
 use super::Context;
 use crate::error::{Error, ExitCode, Result};
-use crate::facts::{LargeFiles, Status, Store, StoredFile};
+use crate::facts::{LargeFiles, Status, Store, StoredFile, Surroundings};
 use crate::plan::Place;
 use crate::provider::Providers;
 use crate::provider::repo::checkout_root;
-use crate::provider::server::{Connection, Host};
+use crate::provider::server::{Connection, Host, SurroundingsRequest};
 use crate::record::Record;
 
 /// What transfers share while nothing else happens between them.
@@ -19,6 +20,7 @@ pub(super) struct Shared {
     server: Option<Host>,
     laptop: Option<Host>,
     listing: Option<Listing>,
+    surroundings: BTreeMap<Place, Surroundings>,
 }
 
 /// The store as it was listed, with what was added to it since.
@@ -64,6 +66,35 @@ impl Shared {
             Place::Laptop => Host::laptop(checkout_root(context.spec_directory, &context.spec.repo.url))?,
         };
         Ok(held.insert(host))
+    }
+
+    /// Asks what artifacts of `place` are made in, once.
+    ///
+    /// The question is a fresh one: since the plan, and since the code was brought, there may be new commits.
+    pub(super) async fn look_around(
+        &mut self,
+        context: &Context<'_>,
+        record: &Record,
+        place: Place,
+    ) -> Result<()> {
+        if self.surroundings.contains_key(&place) {
+            return Ok(());
+        }
+        let spec = context.spec;
+        let checkout = match place {
+            Place::Server => spec.repo.path.clone(),
+            Place::Laptop => ".".to_owned(),
+        };
+        let artifacts = spec.artifacts.values().map(|artifact| artifact.path.clone()).collect();
+        let host = self.host(context, record, place).await?;
+        let seen = host.surroundings(&SurroundingsRequest { checkout, artifacts }).await?;
+        self.surroundings.insert(place, seen);
+        Ok(())
+    }
+
+    /// Returns what artifacts of `place` are made in, where it could be told.
+    pub(super) fn surroundings(&self, place: Place) -> Option<&Surroundings> {
+        self.surroundings.get(&place)
     }
 
     /// Returns the store's listing, read when it is first asked for.

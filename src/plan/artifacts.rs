@@ -84,6 +84,7 @@ impl Draft<'_> {
             (_, Present::Unreadable) => {}
             (Some(version), Present::Nothing) => self.pull(name, artifact, version, None),
             (Some(version), Present::Version(kept) | Present::Brought(kept)) if is_same(&version, &kept) => {
+                self.note_same_content(name, &version, &kept);
                 self.keep(name, artifact, &Kept { version: version.name, ..kept });
             }
             (Some(version), Present::Version(kept)) => self.pull(name, artifact, version, Some(kept.payload)),
@@ -145,6 +146,14 @@ impl Draft<'_> {
         self.plan.desired.artifacts.insert(name.to_owned(), agreed);
     }
 
+    /// Packing and name say nothing: what holds the same bytes is the same version.
+    fn note_same_content(&mut self, name: &str, version: &Version, kept: &Kept) {
+        if version.name != kept.version {
+            let (version, stored_as) = (version.name.clone(), kept.version.clone());
+            self.note(Note::SameContent { artifact: name.to_owned(), version, stored_as });
+        }
+    }
+
     fn pull(
         &mut self,
         name: &str,
@@ -152,6 +161,7 @@ impl Draft<'_> {
         version: Version,
         replaces: Option<ContentHash>,
     ) {
+        self.note_environment(name, &version.name);
         let wanted =
             Artifact { path: artifact.path.clone(), version: version.name.clone(), content: version.payload };
         self.plan.desired.artifacts.insert(name.to_owned(), wanted);

@@ -26,7 +26,7 @@ pub use transfer::{Host, LargePush, Mint, Support, Told};
 pub use trouble::{Kind, Result, SshError, Trouble};
 pub use wire::{
     Brought, CloneRequest, FastForwardRequest, Hello, PackRequest, Packed, ProbeRequest, PullRequest, Pulled,
-    Sent, UploadSession,
+    Sent, SurroundingsRequest, UploadSession,
 };
 
 use crate::error::Error;

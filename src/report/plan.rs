@@ -8,7 +8,7 @@ use similar::{ChangeTag, TextDiff};
 use super::{bytes, printable, short, typed};
 use crate::facts::LargeFiles;
 use crate::guard::{Finding, Guard};
-use crate::plan::{Action, Blocked, Candidate, GuardState, Kind, Note, Place, Plan, Shown, Work};
+use crate::plan::{Action, Blocked, Candidate, Difference, GuardState, Kind, Note, Place, Plan, Shown, Work};
 use crate::world::World;
 
 /// Writes the plan: the difference, the actions, the work, the guards, the money.
@@ -133,6 +133,12 @@ pub fn action_text(action: &Action, currency: &str) -> String {
                 several => format!("volumes {}", several.join(", ")),
             }
         ),
+        Kind::DeleteVersion { artifact, version, object: Some(object), .. } => {
+            format!("delete version {} of {artifact} ({})", printable(version), bytes(object.size))
+        }
+        Kind::DeleteVersion { artifact, version, object: None, .. } => {
+            format!("delete the manifest that version {} of {artifact} left behind", printable(version))
+        }
         Kind::DeleteVolume { volume, name } => {
             format!("delete volume {volume} (`{}`), left by a machine of this session", printable(name))
         }
@@ -384,6 +390,18 @@ fn note_text(note: &Note, unit: &str) -> String {
             "none of the candidates is in stock as far as the cloud says; apply asks all the same".to_owned()
         }
         Note::NoVersion { artifact } => format!("no version of {artifact} is stored yet; nothing to bring"),
+        Note::SameContent { artifact, version, stored_as } => {
+            format!("{artifact}: {version} is the same content, stored as {stored_as}; nothing to bring")
+        }
+        Note::OtherEnvironment { artifact, version, differences } => {
+            format!(
+                "{artifact}: {version} was made in another environment: {}",
+                differences_text(differences)
+            )
+        }
+        Note::UnusableManifest { artifact, version, why } => {
+            format!("{artifact}: what is said of how {version} was made can't be used: {}", printable(why))
+        }
         Note::NewerStored { artifact, version } => {
             format!("{artifact}: version {version} is newer in the store; the server's own bytes stay")
         }
@@ -424,6 +442,20 @@ fn note_text(note: &Note, unit: &str) -> String {
         ),
         Note::NotLoggedIn => "no login has been completed on the machine yet".to_owned(),
         Note::NoGpu => "the server reports no GPU".to_owned(),
+    }
+}
+
+/// Names the first few of many: `artifacts diff` shows all of them.
+fn differences_text(differences: &[Difference]) -> String {
+    const SHOWN: usize = 6;
+    let value = |value: &Option<String>| value.as_deref().map_or("none".to_owned(), printable);
+    let shown = differences.iter().take(SHOWN).map(|Difference { what, made, here }| {
+        format!("{} {}, here {}", printable(what), value(made), value(here))
+    });
+    let shown = shown.collect::<Vec<_>>().join("; ");
+    match differences.len().saturating_sub(SHOWN) {
+        0 => shown,
+        more => format!("{shown}; and {more} more"),
     }
 }
 

@@ -27,6 +27,7 @@ pub(super) const HELPER: &str = concat!(
     include_str!("helper/base.py"),
     include_str!("helper/hashes.py"),
     include_str!("helper/look.py"),
+    include_str!("helper/environment.py"),
     include_str!("helper/repo.py"),
     include_str!("helper/store.py"),
     include_str!("helper/main.py"),

@@ -16,12 +16,12 @@ use serde::de::DeserializeOwned;
 use tokio::process::Command;
 
 use super::exchange::{Exchange, Started, python_arguments};
-use super::wire::{Ask, PackRequest, Packed, PullRequest, Pulled, Sent, UploadSession};
+use super::wire::{Ask, PackRequest, Packed, PullRequest, Pulled, Sent, SurroundingsRequest, UploadSession};
 use super::{Connection, Result, SHORT, SshError, TRANSFER};
 use crate::credentials::ShortLived;
 use crate::digest::ContentHash;
 use crate::error::Error;
-use crate::facts::ArtifactFile;
+use crate::facts::{ArtifactFile, Surroundings};
 use crate::provider::http::Clock;
 
 /// What a transfer says of itself while it runs.
@@ -187,6 +187,13 @@ impl Host {
     pub async fn files(&self, paths: &BTreeMap<String, String>) -> Result<BTreeMap<String, ArtifactFile>> {
         let what = format!("cannot look at the artifacts on {}", self.name());
         self.transfer(&what, &Ask::Hash { paths }, &mut |_| {}, None).await
+    }
+
+    /// Says at which commit the checkout is and what programs in it run with, now.
+    pub async fn surroundings(&self, ask: &SurroundingsRequest) -> Result<Surroundings> {
+        let what = format!("cannot look at the environment on {}", self.name());
+        let started = self.start(&what).await?;
+        Exchange { what: &what, limit: SHORT }.carry_out(started, &Ask::Surroundings(ask)).await
     }
 
     /// Ends the connection, where there is one.

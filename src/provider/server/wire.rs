@@ -38,6 +38,15 @@ pub struct ProbeRequest {
     pub fresh: bool,
 }
 
+/// What an artifact may have been made from and in.
+#[derive(Clone, Debug, Serialize)]
+pub struct SurroundingsRequest {
+    /// The checkout, below the home directory.
+    pub checkout: String,
+    /// The artifacts' paths below the checkout: what was made there is no change to it.
+    pub artifacts: Vec<String>,
+}
+
 /// What to clone, and where to.
 #[derive(Clone, Debug, Serialize)]
 pub struct CloneRequest {
@@ -159,6 +168,7 @@ pub struct Sent {
 pub(super) enum Ask<'a> {
     Hello,
     Probe(&'a ProbeRequest),
+    Surroundings(&'a SurroundingsRequest),
     Clone(&'a CloneRequest),
     FastForward(&'a FastForwardRequest),
     Pull {
