@@ -30,7 +30,7 @@ import urllib.parse
 import urllib.request
 import zlib
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 
 BLOCK = 4 * 1024 * 1024

@@ -14,7 +14,7 @@ class Download(Transfer):
         self.ranges = ranges
         if not ranges:
             self.connections = 1
-            self.runs = deque([[0, count]] if count else [])
+            self.most = count
 
     @staticmethod
     def address(link):
@@ -44,7 +44,9 @@ class Download(Transfer):
             if self.ranges:
                 run[0] = number + 1
         run[0] = run[1]
-        if response.read(1):
+        with on_the_wire():
+            more = response.read(1)
+        if more:
             raise self.too_much()
 
     def check_promise(self, response, start, end, part):
@@ -99,10 +101,9 @@ def write_at(descriptor, data, offset):
         view = view[count:]
 
 
-def download(ask, path, journal_place):
+def download(ask, path, journal):
     """Fetches the stored bytes into a file, going on where an earlier run ended."""
     total = ask["stored_size"]
-    journal = Journal(journal_place, [ask["stored"], total])
     have = blocks_at(path, journal.read(), total)
     free = shutil.disk_usage(os.path.dirname(path)).free
     missing = total - sum(min(BLOCK, total - number * BLOCK) for number in have)
@@ -114,15 +115,17 @@ def download(ask, path, journal_place):
         new_file(path).close()
     descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
+        # It may have been longer, when the bytes of another version were on their way.
+        os.ftruncate(descriptor, total)
         journal.begin([[number, digest.hex()] for number, digest in sorted(have.items())])
         try:
             content = Download(ask, descriptor, journal, have).carry_out()
         except NoRanges:
             content = Download(ask, descriptor, journal, {}, ranges=False).carry_out()
-        if content != ask["stored"] and total > BLOCK:
+        if content != ask["stored"]:
             # Parts of a file have been served wrongly before; the whole in one piece is another path there.
             content = Download(ask, descriptor, journal, {}, ranges=False).carry_out()
-        os.fsync(descriptor)
+        patiently(os.fsync, descriptor)
     finally:
         journal.close()
         os.close(descriptor)
@@ -139,10 +142,13 @@ def blocks_at(path, lines, total):
     except (OSError, Failed):
         return {}
     try:
+        info = os.fstat(descriptor)
+        # A crash right after it was put in place leaves a second name of the user's file, not ours to write to.
+        if info.st_nlink != 1:
+            return {}
         told = {}
-        for line in lines:
-            number, digest = line
-            if isinstance(number, int) and 0 <= number < blocks_of(total):
+        for number, digest in lines:
+            if 0 <= number < blocks_of(total) and min((number + 1) * BLOCK, total) <= info.st_size:
                 told[number] = bytes.fromhex(digest)
         numbers = sorted(told)
         found = hash_blocks(descriptor, total, numbers) or []

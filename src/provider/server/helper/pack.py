@@ -42,7 +42,7 @@ def sweep(folder):
             old = time.time() - os.lstat(place).st_mtime > 8 * 24 * 3600
         except OSError:
             continue
-        if old and name.startswith((b"pull-", b"pack", b"push-", b"blocks-")):
+        if old and name.startswith((b"pull-", b"pack", b"push-", b"blocks-", b"hashes.")):
             remove(place)
 
 
@@ -92,7 +92,7 @@ def pack_anew(place, ask, home, known):
             if payload.length != before.st_size or identity(os.fstat(source.fileno())) != identity(before):
                 raise Failed("changed", "it changed while it was packed")
             file.flush()
-            os.fsync(file.fileno())
+            patiently(os.fsync, file.fileno())
         known.remember(place, before, began, payload.blocks())
         content = payload.hexdigest()
         name = "pack-" + content + (".gz" if ask["gzip"] else "")
@@ -196,13 +196,11 @@ def pack_place(ask, home):
 
 
 def discard_pack(ask, home):
+    Known(home).forget_digests(ask["stored"])
+    remove(session_place(home, ask["stored"]))
     if ask["temp"]:
         remove(pack_place(ask, home))
         remove(pack_place(ask, home) + b".note")
-    if not re.fullmatch(r"[0-9a-f]{64}", ask["stored"]):
-        raise Failed("bad_request", "`%s` is no content hash" % ask["stored"])
-    remove(session_place(home, ask["stored"]))
-    Known(home).forget_digests(ask["stored"])
     return None
 
 

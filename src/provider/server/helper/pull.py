@@ -4,19 +4,21 @@
 def pull(ask, home):
     place = below(home, ask["path"])
     only_one(home)
-    known = Known(home)
-    before, content = what_lies_there(place, known)
+    part = place + b".dacapo-part"
+    mark = ("%s-%s" % (ask["stored"][:32], hashlib.sha256(place).hexdigest()[:16])).encode()
+    packed = os.path.join(own_folder(home), b"pull-" + mark) if ask["gzip"] else part
+    journal = Journal(os.path.join(own_folder(home), b"pull-" + mark + b".blocks"),
+                      [ask["stored"], ask["stored_size"]])
+    before, content = what_lies_there(place)
     if ask["payload"] and content == ask["payload"]:
+        forget(part, packed, journal.place)
         return {"payload": content, "size": before.st_size}
     if before is not None and content != ask["replaces"] and before.st_size:
         raise Failed("changed", "it holds %s, not %s" % (content[:12], (ask["replaces"] or "nothing")[:12]))
     if before is None and ask["replaces"]:
         raise Failed("changed", "it is gone")
+    sweep(own_folder(home))
     os.makedirs(os.path.dirname(place), exist_ok=True)
-    part = place + b".dacapo-part"
-    mark = ("%s-%s" % (ask["stored"][:32], hashlib.sha256(place).hexdigest()[:16])).encode()
-    packed = os.path.join(own_folder(home), b"pull-" + mark) if ask["gzip"] else part
-    journal = os.path.join(own_folder(home), b"pull-" + mark + b".blocks")
     try:
         download(ask, packed, journal)
         if ask["gzip"]:
@@ -28,11 +30,12 @@ def pull(ask, home):
             raise Failed("mismatch", words)
         put_in_place(part, place, before)
     except (Failed, OSError) as failed:
-        # After trouble with the network alone the next run goes on with what is here.
-        if getattr(failed, "kind", None) != "network":
-            forget(part, packed, journal)
+        # After trouble on the way alone the next run goes on with what is here.
+        on_the_way = getattr(failed, "kind", None) in ("network", "http")
+        if not on_the_way or not journal.read():
+            forget(part, packed, journal.place)
         raise
-    forget(part, packed, journal)
+    forget(part, packed, journal.place)
     return {"payload": payload, "size": size}
 
 
@@ -41,9 +44,9 @@ def forget(*places):
         remove(place)
 
 
-def what_lies_there(place, known=None):
+def what_lies_there(place):
     try:
-        return hash_file(place, known)
+        return hash_file(place)
     except (FileNotFoundError, NotADirectoryError):
         return None, None
 
@@ -65,7 +68,7 @@ def unpack(packed, part):
                 file.write(data)
                 talk.alive()
             file.flush()
-            os.fsync(file.fileno())
+            patiently(os.fsync, file.fileno())
     except (EOFError, zlib.error) as error:
         raise Failed("not_gzip", str(error)) from None
     except OSError as error:

@@ -20,7 +20,7 @@ def push(ask, home):
     with open(open_source(ask, home), "rb") as file:
         connection, target = connect(secret.current()[1], Pace(ask).limit())
         try:
-            response = send(connection, target, file, total)
+            response = patiently(send, connection, target, file, total)
             if response.status != 200:
                 raise refused(response)
             words = response.read(100000)

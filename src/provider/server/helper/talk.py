@@ -12,8 +12,11 @@ class Talk:
     def say(self, **words):
         line = json.dumps(dict(words, nonce=self.nonce)).encode("ascii") + b"\n"
         with self.lock:
-            while line:
-                line = line[os.write(1, line):]
+            try:
+                while line:
+                    line = line[os.write(1, line):]
+            except OSError:
+                leave()
 
     def moved(self, done, total=None, last=False):
         """Says how far the work is, at most five times a second."""
@@ -25,7 +28,7 @@ class Talk:
     def waiting(self, why, seconds):
         """Says what everything waits for."""
         self.last = time.monotonic()
-        self.say(waiting={"why": why, "seconds": int(seconds + 0.999)})
+        self.say(waiting={"why": secret.without(why), "seconds": int(seconds + 0.999)})
 
     def alive(self):
         """Says that work without a length goes on."""
@@ -55,6 +58,8 @@ class Secret:
             value = json.loads(line)["secret"]
         except (ValueError, KeyError, TypeError):
             return
+        if not isinstance(value, str) or not value:
+            return
         with self.changed:
             self.values.append(value)
             self.changed.notify_all()
@@ -67,7 +72,7 @@ class Secret:
     def moved(self):
         self.renewals = 0
 
-    def renew(self, number):
+    def renew(self, number, pace):
         """Waits for another one than that with this number, which is no good any more."""
         with self.changed:
             if len(self.values) == number and self.asked < number:
@@ -78,18 +83,20 @@ class Secret:
                 talk.say(want=None)
             end = time.monotonic() + self.PATIENCE
             while len(self.values) == number:
-                self.changed.wait(2)
+                self.changed.wait(1)
                 talk.alive()
+                if pace.stopped:
+                    raise Stopped()
                 if time.monotonic() > end:
                     raise Failed("network", "no new link or token came")
 
     def without(self, words):
         """Takes every secret, or any telling piece of one, out of what is said."""
-        raw = json.dumps(words)
         for value in self.values:
-            for piece in [value] + [piece for piece in re.split(r"[/?&=]", value) if len(piece) > 12]:
-                raw = raw.replace(json.dumps(piece)[1:-1], "****")
-        return json.loads(raw)
+            pieces = [piece for piece in re.split(r"[/?&=]", value) if len(piece) > 12]
+            for piece in [value] + pieces:
+                words = words.replace(piece, "****")
+        return words
 
 
 secret = Secret()
@@ -103,18 +110,34 @@ def listen():
     rest = b""
     while True:
         try:
-            heard = os.read(0, 65536)
-        except InterruptedError:
-            continue
-        except OSError:
+            # Not from the descriptor: what came with the request is in the buffer already.
+            heard = sys.stdin.buffer.read1(65536)
+        except (OSError, ValueError):
             break
         if not heard:
             break
         *lines, rest = (rest + heard).split(b"\n")
         for line in lines:
             secret.arrived(line)
+    leave()
+
+
+def leave():
+    """Ends everything at once: nobody listens any more."""
     for group in list(children):
         end_group(group, signal.SIGKILL)
     os._exit(1)
+
+
+def patiently(act, *arguments):
+    """Does what may take long without a word, and says meanwhile that it goes on."""
+    with ThreadPoolExecutor(1) as pool:
+        return patient_result(pool.submit(act, *arguments))
+
+
+def patient_result(future):
+    while not wait([future], 2).done:
+        talk.alive()
+    return future.result()
 
 

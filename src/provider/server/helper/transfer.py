@@ -14,6 +14,8 @@ class Transfer:
         self.state = threading.Condition()
         self.runs = deque(stretches(missing))
         self.wanted = len(missing)
+        # Large files in large requests, but never so few that some connections have nothing to do.
+        self.most = max(1, min(MOST_AT_ONCE, self.wanted // (2 * self.connections)))
         self.at_work = 0
         self.done = total - sum(self.length(number) for number in missing)
         self.under_way = 0
@@ -24,12 +26,10 @@ class Transfer:
     def carry_out(self):
         """Moves every missing block; the first failure ends all."""
         talk.moved(self.done, self.total)
-        # Large files in large requests, but never so few that some connections have nothing to do.
-        self.most = max(1, min(MOST_AT_ONCE, self.wanted // (2 * self.connections)))
         workers = max(1, min(self.connections, -(-self.wanted // self.most)))
         with ThreadPoolExecutor(workers) as pool:
             for future in [pool.submit(self.work) for _ in range(workers)]:
-                future.result()
+                patient_result(future)
         talk.moved(self.done, self.total, last=True)
 
     def work(self):
@@ -48,7 +48,7 @@ class Transfer:
                     self.move(line, run)
                     tried = 0
                 except Expired:
-                    secret.renew(line.number)
+                    secret.renew(line.number, self.pace)
                 except Again as again:
                     line.close()
                     tried += 1

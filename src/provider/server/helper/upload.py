@@ -14,7 +14,6 @@ class Upload(Transfer):
         self.descriptor = descriptor
         self.digests = digests
         self.journal = journal
-        self.wrong = 0
 
     def address(self, _):
         return self.content_url
@@ -26,7 +25,7 @@ class Upload(Transfer):
         run[0] = end
 
     def close_session(self):
-        """Sends what is behind the last whole block, which ends the session: nothing can follow."""
+        """Sends what lies behind the last whole block, which ends the session: nothing can follow."""
         offset = self.total // BLOCK * BLOCK
         line, tried = None, 0
         while True:
@@ -38,7 +37,7 @@ class Upload(Transfer):
                 self.append(line, offset, self.total - offset, self.digests[offset // BLOCK:], close=True)
                 break
             except Expired:
-                secret.renew(line.number)
+                secret.renew(line.number, self.pace)
             except Again as again:
                 line.close()
                 tried += 1
@@ -75,6 +74,8 @@ class Upload(Transfer):
                 elif response.status != 200:
                     check(response)
                 response.read()
+            if moved < length and response.status == 200:
+                raise Again("the store answered before it had everything")
         except BaseException:
             self.count(moved=-moved)
             raise
@@ -109,8 +110,7 @@ class Upload(Transfer):
         """The bytes that arrived weren't those that were hashed: the file or the way there changed them."""
         first = offset // BLOCK
         now = hash_blocks(self.descriptor, self.total, list(range(first, first + len(digests))))
-        self.wrong += 1
-        if now != digests or self.wrong > 5:
+        if now != digests:
             raise Failed("changed", "it changed while it was sent")
         raise Again("a part arrived damaged")
 
@@ -122,14 +122,13 @@ def push_session(ask, home):
     descriptor = open_source(ask, home)
     journal = Journal(session_place(home, ask["stored"]), [ask["session"], ask["started"], ask["stored_size"]])
     try:
-        before = os.fstat(descriptor)
         digests = known.digests(ask["stored"], ask["stored_size"])
         if digests is None:
             digests = hash_blocks(descriptor, ask["stored_size"])
             if digests is None or joined(digests) != ask["stored"]:
                 raise Failed("changed", "it changed after it was hashed")
         lines = journal.read() or []
-        have = {number for line in lines if isinstance(line, list) for number in range(*line)}
+        have = acknowledged(lines, ask["stored_size"])
         upload = Upload(ask, descriptor, digests, journal, have)
         resumed = upload.done
         if resumed:
@@ -137,12 +136,19 @@ def push_session(ask, home):
         journal.begin(lines)
         if "closed" not in lines:
             upload.carry_out()
-            upload.close_session()
-        if identity(os.fstat(descriptor)) != identity(before):
-            raise Failed("changed", "it changed while it was sent")
+            patiently(upload.close_session)
         return {"resumed": resumed}
     finally:
         journal.close()
         os.close(descriptor)
+
+
+def acknowledged(lines, total):
+    """Returns the numbers of the blocks that the store has, by the journal."""
+    found = set()
+    for line in lines:
+        if isinstance(line, list) and len(line) == 2 and all(isinstance(number, int) for number in line):
+            found.update(range(max(0, line[0]), min(line[1], total // BLOCK)))
+    return found
 
 

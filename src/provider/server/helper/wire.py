@@ -25,7 +25,7 @@ class NoRanges(Exception):
 def connect(link, limit=60):
     """Opens the connection that a link names; returns it and what to ask for."""
     parts = urllib.parse.urlsplit(link)
-    loopback = parts.hostname == "localhost" or re.match(r"127\.|::1$", parts.hostname or "")
+    loopback = re.fullmatch(r"localhost|127(\.[0-9]+){3}|::1", parts.hostname or "")
     if parts.scheme != "https" and not (parts.scheme == "http" and loopback):
         raise Failed("bad_request", "the link is neither https nor to loopback")
     target = (parts.path or "/") + ("?" + parts.query if parts.query else "")
@@ -72,10 +72,10 @@ def check(response):
 
 def pause_asked(response, words):
     try:
-        told = response.getheader("Retry-After") or json.loads(words)["error"]["retry_after"]
-        return min(max(float(told), 0.0), 600.0)
+        told = float(response.getheader("Retry-After") or json.loads(words)["error"]["retry_after"])
     except (ValueError, KeyError, TypeError):
         return 1.0
+    return min(told, 600.0) if told >= 0 else 1.0
 
 
 class Line:
