@@ -3,7 +3,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conversation import PYTHON, Conversation, Said
+from conversation import PYTHON, Conversation, Said, until
 from laptop import Laptop, content_hash
 from world import World
 
@@ -47,15 +47,6 @@ class Home:
     def read(self, below):
         return self.path(below).read_bytes()
 
-    def aged(self, below, data):
-        """Writes a file as if it had been there for a while: old enough for the cache of hashes."""
-        place = self.write(below, data)
-        os.utime(place, ns=(10**18, 10**18))
-        # The other time of a file can't be set: that it is old enough has to be waited for.
-        while time.time_ns() - place.stat().st_ctime_ns < 3_100_000_000:
-            time.sleep(0.05)
-        return place
-
     def start(self, ask, **options):
         conversation = Conversation(self.folder, dict({"speed": SPEED}, **ask), **options)
         self.running.append(conversation)
@@ -82,6 +73,15 @@ class Home:
         for folder, _, names in os.walk(os.fsencode(self.folder)):
             left += [name for name in names if b"dacapo-part" in name]
         return sorted(left)
+
+
+def aged(folder, below, data):
+    """A home with a file that has been there for a while: long enough for the cache of hashes."""
+    home = Home(folder)
+    place = home.write(below, data)
+    # By the file's own times, of which one can't be set.
+    until(lambda: time.time_ns() - place.stat().st_ctime_ns > 3_050_000_000)
+    return home
 
 
 @pytest.fixture

@@ -58,27 +58,30 @@ def packed_before(place, home, known):
     """Returns what an earlier run packed of the same bytes, read through once more; none when it is lost."""
     descriptor = open_regular(place)
     try:
-        digests = known.recall(place, os.fstat(descriptor))
+        info = os.fstat(descriptor)
+        digests = known.recall(place, info)
     finally:
         os.close(descriptor)
     if digests is None:
         return None
-    name = "pack-" + joined(digests) + ".gz"
-    note = os.path.join(own_folder(home), name.encode() + b".note")
+    content = joined(digests)
+    name = "pack-" + content + ".gz"
     try:
-        with open(note, "rb") as file:
-            packed = json.loads(file.read(1000))
-        descriptor = open_regular(os.path.join(own_folder(home), name.encode()))
-    except (OSError, ValueError, Failed):
+        with open(note_place(home, name), "rb") as file:
+            stored = json.loads(file.read(1000))["stored"]
+        copy, found = read_file(os.path.join(own_folder(home), name.encode()))
+    except (OSError, ValueError, KeyError, TypeError, Failed):
         return None
-    try:
-        found = hash_blocks(descriptor, os.fstat(descriptor).st_size)
-    finally:
-        os.close(descriptor)
-    if packed.get("temp") != name or found is None or joined(found) != packed.get("stored"):
+    if joined(found) != stored:
         return None
     known.keep_digests(found)
-    return packed
+    return {"temp": name, "payload": content, "size": info.st_size, "stored": stored,
+            "stored_size": copy.st_size}
+
+
+def note_place(home, name):
+    """Where it stands what a packed copy came to when it was made."""
+    return os.path.join(own_folder(home), name.encode() + b".note")
 
 
 def pack_anew(place, ask, home, known):
@@ -88,9 +91,10 @@ def pack_anew(place, ask, home, known):
         with open(open_regular(place), "rb", buffering=0) as source, new_file(part) as file:
             before = os.fstat(source.fileno())
             began = time.time_ns()
-            payload, stored = copy_packed(source, file, before.st_size, ask)
-            if payload.length != before.st_size or identity(os.fstat(source.fileno())) != identity(before):
-                raise Failed("changed", "it changed while it was packed")
+            payload, stored = copy_packed(source, file, before, ask)
+            check_same(source, before)
+            if payload.length != before.st_size:
+                raise changed_meanwhile()
             file.flush()
             patiently(os.fsync, file.fileno())
         known.remember(place, before, began, payload.blocks())
@@ -99,26 +103,36 @@ def pack_anew(place, ask, home, known):
         packed = {"temp": name, "payload": content, "size": payload.length, "stored": stored.hexdigest(),
                   "stored_size": stored.length}
         known.keep_digests(stored.blocks())
-        write_whole(os.path.join(folder, name.encode() + b".note"), json.dumps(packed).encode())
+        write_whole(note_place(home, name), json.dumps({"stored": packed["stored"]}).encode())
         os.replace(part, os.path.join(folder, name.encode()))
         return packed
     finally:
         remove(part)
 
 
-def copy_packed(source, file, size, ask):
+def check_same(source, before):
+    if identity(os.fstat(source.fileno())) != identity(before):
+        raise changed_meanwhile()
+
+
+def changed_meanwhile():
+    return Failed("changed", "it changed while it was packed")
+
+
+def copy_packed(source, file, before, ask):
     payload, stored = ContentHasher(), ContentHasher()
 
     def keep(data):
         stored.update(data)
         file.write(data)
         if stored.length > ask["limit"]:
-            raise too_large(size, stored.length, ask["limit"])
+            raise too_large(before.st_size, stored.length, ask["limit"])
 
     for data, packed in (zipped if ask["gzip"] else copied)(source):
         payload.update(data)
         keep(packed)
-        talk.moved(payload.length, size)
+        check_same(source, before)  # Why read on for an hour what is lost already.
+        talk.moved(payload.length, before.st_size)
     if ask["gzip"] and not payload.length:
         keep(member(b""))
     return payload, stored
@@ -200,7 +214,7 @@ def discard_pack(ask, home):
     remove(session_place(home, ask["stored"]))
     if ask["temp"]:
         remove(pack_place(ask, home))
-        remove(pack_place(ask, home) + b".note")
+        remove(note_place(home, ask["temp"]))
     return None
 
 
