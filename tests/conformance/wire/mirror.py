@@ -131,6 +131,9 @@ MIRRORS = {
     "dropbox_api POST /2/files/get_metadata": lambda ready, request: store_client(ready).files_get_metadata(
         **argument_of(request)
     ),
+    "dropbox_api POST /2/files/delete_v2": lambda ready, request: store_client(ready).files_delete_v2(
+        **argument_of(request)
+    ),
     "dropbox_api POST /2/files/get_temporary_link": lambda ready, request: store_client(
         ready
     ).files_get_temporary_link(**argument_of(request)),
