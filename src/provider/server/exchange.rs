@@ -25,11 +25,22 @@ use crate::error::Error;
 /// The helper: one script, its parts in the order that they build on each other. See its own words.
 pub(super) const HELPER: &str = concat!(
     include_str!("helper/base.py"),
+    include_str!("helper/talk.py"),
+    include_str!("helper/programs.py"),
+    include_str!("helper/home.py"),
     include_str!("helper/hashes.py"),
     include_str!("helper/look.py"),
     include_str!("helper/environment.py"),
     include_str!("helper/repo.py"),
-    include_str!("helper/store.py"),
+    include_str!("helper/wire.py"),
+    include_str!("helper/pace.py"),
+    include_str!("helper/journal.py"),
+    include_str!("helper/transfer.py"),
+    include_str!("helper/download.py"),
+    include_str!("helper/pull.py"),
+    include_str!("helper/pack.py"),
+    include_str!("helper/push.py"),
+    include_str!("helper/upload.py"),
     include_str!("helper/main.py"),
 );
 

@@ -280,7 +280,7 @@ def probe(ask, home):
         on_gpu = pool.submit(gpu_processes)
         checkout = Checkout(checkout_place, own, ask.get("wanted"))
         report = look_at_checkout(checkout, below(home, ask["checkout"]))
-        known = None if ask.get("fresh") else Known(home)
+        known = Known(home, believed=not ask.get("fresh"))
         artifacts = {name: artifact(place, checkout_place, known) for name, place in places.items()}
         marker, set_up = read_marker(home)
         files, more = (None, 0)

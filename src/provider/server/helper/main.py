@@ -54,8 +54,9 @@ def interrupt(ask, home):
 
 OPERATIONS = {
     "hello": hello, "probe": probe, "clone": clone, "fast_forward": fast_forward, "pull": pull, "pack": pack,
-    "push": push, "push_session": push_session, "discard_pack": discard_pack, "hash": hash_paths, "finish_set_up": finish_set_up, "outcome": outcome,
-    "interrupt": interrupt, "surroundings": surroundings,
+    "push": push, "push_session": push_session, "discard_pack": discard_pack, "hash": hash_paths,
+    "finish_set_up": finish_set_up, "outcome": outcome, "interrupt": interrupt,
+    "surroundings": surroundings,
 }
 
 
@@ -63,17 +64,20 @@ def answer(ask):
     try:
         return {"result": OPERATIONS[ask["op"]](ask, home_folder())}
     except Failed as failed:
-        return {"error": {"kind": failed.kind, "why": failed.why}}
+        return complaint(failed.kind, *failed.why)
     except OSError as error:
         kind = "disk_full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "os"
         where = ": `%s`" % text(error.filename) if error.filename else ""
-        return {"error": {"kind": kind, "why": [(error.strerror or type(error).__name__) + where]}}
+        return complaint(kind, (error.strerror or type(error).__name__) + where)
     except Exception as error:  # Whatever it is, the other side must hear of it.
         line = error.__traceback__
         while line.tb_next:
             line = line.tb_next
-        words = "%s in line %d: %s" % (type(error).__name__, line.tb_lineno, error)
-        return {"error": {"kind": "bug", "why": [words]}}
+        return complaint("bug", "%s in line %d: %s" % (type(error).__name__, line.tb_lineno, error))
+
+
+def complaint(kind, *why):
+    return {"error": {"kind": kind, "why": [secret.without(line) for line in why]}}
 
 
 def main():
@@ -82,10 +86,8 @@ def main():
     if ask.get("secret"):
         secret.values.append(ask.pop("secret"))
     threading.Thread(target=listen, daemon=True).start()
-    words = answer(ask)
-    if "error" in words:
-        words = secret.without(words)
-    talk.say(**words)
+    talk.say(**answer(ask))
+    os._exit(0)  # A thread that waits for a line, or for a silent program, must not hold up the end.
 
 
 if __name__ == "__main__":
