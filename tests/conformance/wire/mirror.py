@@ -124,6 +124,7 @@ MIRRORS = {
     "cloud PUT /v1/volumes": remove_volume,
     "dropbox_api POST /oauth2/token": refresh,
     "dropbox_api POST /2/users/get_current_account": lambda ready, _: store_client(ready).users_get_current_account(),
+    "dropbox_api POST /2/users/get_space_usage": lambda ready, _: store_client(ready).users_get_space_usage(),
     "dropbox_api POST /2/files/list_folder": list_folder,
     "dropbox_api POST /2/files/list_folder/continue": lambda ready, request: store_client(
         ready
