@@ -24,8 +24,15 @@ def half_way(home, world):
         with Way(world.ready["dropbox_content"], down=blocks * BLOCK, hold=True) as way:
             helper = home.start(dict(ask, secret=way.through(ask["secret"]), connections=2))
             # What is on its way in two connections when nothing comes any more, and the headers.
-            until(lambda: way.full.is_set() and any(
-                len(place.read_bytes().splitlines()) > blocks - 3 for place in set(journals(home)) - known))
+            until(
+                lambda: (
+                    way.full.is_set()
+                    and any(
+                        len(place.read_bytes().splitlines()) > blocks - 3
+                        for place in set(journals(home)) - known
+                    )
+                )
+            )
             helper.kill()
 
     return half_way
