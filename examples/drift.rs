@@ -48,7 +48,7 @@ async fn behind_its_back(world: &Ready, admin: &Admin, folder: &Path) -> Result<
 async fn look(what: &str, world: &Ready, folder: &Path) -> Result<String> {
     let spec = spec::parse(SPEC, &[]).map_err(|mut mistakes| Error::from(mistakes.remove(0)))?;
     let providers = Providers::open(cli::sandboxed(world)?, &spec)?;
-    let (observed, _) = observe::observe(&providers, &spec, folder).await?;
+    let (observed, _) = observe::observe(&providers, &spec, folder, observe::Reading::Remembered).await?;
     let plan =
         plan::plan(plan::Request { spec: &spec, lock: None, locked: false, discards: &[] }, &observed)?;
     let shown = writeln!(stdout(), "\n== {what}")

@@ -32,7 +32,8 @@ async fn session(world: &Ready, folder: &Path) -> Result<()> {
             .map_err(|mut mistakes| Error::from(mistakes.remove(0)))?;
         cli::seed(world, &spec, folder).await?;
         let providers = Providers::open(cli::sandboxed(world)?, &spec)?;
-        let (observed, held) = observe::observe(&providers, &spec, folder).await?;
+        let (observed, held) =
+            observe::observe(&providers, &spec, folder, observe::Reading::Remembered).await?;
         let request = plan::Request { spec: &spec, lock: None, locked: false, discards: &[] };
         let plan = plan::plan(request, &observed)?;
         report::plan(&mut std::io::stdout(), &plan, "dacapo --sandbox")

@@ -6,6 +6,8 @@
 mod bring;
 mod hold;
 mod machine;
+mod prune;
+mod shared;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -17,11 +19,12 @@ use tokio::sync::Notify;
 use crate::error::{Error, ExitCode, Result};
 use crate::event::{Event, Sender, Stage};
 use crate::guard::{Discard, Finding};
-use crate::plan::{Action, Kind, Plan};
+use crate::plan::{Action, Kind, Plan, Prune};
 use crate::provider::Providers;
 use crate::spec::Spec;
 
 pub use hold::{Hold, take_lease};
+use shared::Shared;
 
 /// Set by the first Ctrl-C; looked at between calls, so that a call in flight is finished.
 #[derive(Clone, Default)]
@@ -37,6 +40,14 @@ impl Interrupt {
     /// Tells whether a stop was asked for.
     pub fn is_requested(&self) -> bool {
         self.0.0.load(Ordering::SeqCst)
+    }
+
+    /// Carries out what a later run can go on with, up to its end or until a stop is asked for.
+    async fn ends<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        tokio::select! {
+            done = work => done,
+            () = self.requested() => Err(interrupted()),
+        }
     }
 
     /// Waits until a stop is asked for.
@@ -82,9 +93,19 @@ pub struct Outcome {
 /// Actions run in the plan's order; one that waits for a failed one isn't started. A plan with blocked
 /// changes or findings is carried out as far as it goes: its deletion fails on the evidence.
 pub async fn apply(plan: &Plan, context: &Context<'_>, hold: &mut Hold) -> Outcome {
+    act(&plan.actions, context, hold).await
+}
+
+/// Deletes the versions that are planned to go, under the lease that `hold` stands for.
+pub async fn prune(plan: &Prune, context: &Context<'_>, hold: &mut Hold) -> Outcome {
+    act(&plan.actions, context, hold).await
+}
+
+async fn act(actions: &[Action], context: &Context<'_>, hold: &mut Hold) -> Outcome {
     let mut outcome = Outcome::default();
     let mut failed: Vec<usize> = Vec::new();
-    for action in &plan.actions {
+    let mut shared = Shared::default();
+    for action in actions {
         let held_up = action.after().iter().any(|id| failed.contains(id));
         if held_up || context.interrupt.is_requested() {
             outcome.interrupted |= !held_up;
@@ -92,12 +113,20 @@ pub async fn apply(plan: &Plan, context: &Context<'_>, hold: &mut Hold) -> Outco
             context.events.send(Event::NotStarted { id: action.id() });
             continue;
         }
-        if let Err(error) = carry_out(action, context, hold, &mut outcome).await {
+        if !action.is_transfer() {
+            shared.close().await;
+        }
+        if let Err(error) = carry_out(action, context, hold, &mut shared, &mut outcome).await {
+            shared.close().await;
             failed.push(action.id());
             context.events.send(Event::Failed { id: action.id(), error: error.clone() });
             outcome.interrupted |= error.kind == ExitCode::Interrupted;
             outcome.error.get_or_insert(error);
         }
+    }
+    shared.close().await;
+    if let Err(error) = hold.write_notes(context.providers).await {
+        outcome.error.get_or_insert(error);
     }
     outcome
 }
@@ -106,11 +135,12 @@ async fn carry_out(
     action: &Action,
     context: &Context<'_>,
     hold: &mut Hold,
+    shared: &mut Shared,
     outcome: &mut Outcome,
 ) -> Result<()> {
     let started = Instant::now();
     context.events.send(Event::Started { action: action.clone() });
-    let mut run = Run { context, hold, action, waited: Duration::ZERO, unclear: Vec::new() };
+    let mut run = Run { context, hold, action, shared, waited: Duration::ZERO, unclear: Vec::new() };
     match action.kind() {
         Kind::Settle => run.settle().await?,
         Kind::Adopt { .. } => run.adopt().await?,
@@ -121,10 +151,15 @@ async fn carry_out(
         Kind::Ready => run.ready().await?,
         Kind::Clone { commit } => run.clone_repo(commit).await?,
         Kind::FastForward { to, .. } => run.fast_forward(to).await?,
-        Kind::Store { artifact, path, compress, .. } => run.store(artifact, path, *compress).await?,
+        Kind::Store { artifact, place, path, compress, .. } => {
+            run.store(artifact, *place, path, *compress).await?;
+        }
         Kind::Pull { .. } => run.pull().await?,
         Kind::SetUp => run.finish_set_up().await?,
         Kind::Delete { .. } => run.delete(outcome).await?,
+        Kind::DeleteVersion { object, manifests, .. } => {
+            run.delete_version(object.iter().chain(manifests)).await?
+        }
         Kind::DeleteVolume { volume, .. } => run.delete_volume(volume).await?,
     }
     let seconds = started.elapsed().as_secs_f64();
@@ -137,6 +172,7 @@ struct Run<'a, 'c> {
     context: &'a Context<'c>,
     hold: &'a mut Hold,
     action: &'a Action,
+    shared: &'a mut Shared,
     /// How long the protocol has waited for the cloud to settle.
     waited: Duration,
     /// What was said instead of a clear answer to each order so far.

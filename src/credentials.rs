@@ -9,6 +9,7 @@ mod profiles;
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Duration;
 
 use secrecy::SecretString;
 
@@ -39,11 +40,24 @@ pub struct CloudCredentials {
     pub base_url: String,
 }
 
+/// A link or a token that ends by itself.
+#[derive(Clone, Debug)]
+pub struct ShortLived {
+    /// What it is.
+    pub value: SecretString,
+    /// After which real time another one should take its place.
+    pub life: Duration,
+}
+
 /// What the store is asked with.
 #[derive(Clone, Debug)]
 pub struct StoreCredentials {
     /// How a token is had.
     pub grant: Grant,
+    /// How a token is had that may do less; none where there is no refresh token.
+    pub refresh: Option<Refresh>,
+    /// Whether the app is known to see nothing but a folder of its own. The service doesn't tell.
+    pub app_folder: bool,
     /// The API's address.
     pub api_url: String,
     /// The address for content.
@@ -55,13 +69,17 @@ pub struct StoreCredentials {
 pub enum Grant {
     /// One was given; it can't be renewed.
     AccessToken(SecretString),
-    /// One is asked for with a refresh token (PKCE: there is no app secret).
-    Refresh {
-        /// The public key of the user's own app.
-        app_key: String,
-        /// Permanent access to the app's part of the account.
-        refresh_token: SecretString,
-    },
+    /// One is asked for with a refresh token.
+    Refresh(Refresh),
+}
+
+/// A refresh token (PKCE: there is no app secret).
+#[derive(Clone, Debug)]
+pub struct Refresh {
+    /// The public key of the user's own app.
+    pub app_key: String,
+    /// Permanent access to the app's part of the account.
+    pub refresh_token: SecretString,
 }
 
 /// Finds the cloud's credentials.
@@ -87,12 +105,14 @@ pub fn cloud(environment: &BTreeMap<String, String>, home: &Path) -> Result<Clou
 }
 
 /// Finds the store's credentials: `DROPBOX_ACCESS_TOKEN`, or `DROPBOX_APP_KEY` with
-/// `DROPBOX_REFRESH_TOKEN`.
+/// `DROPBOX_REFRESH_TOKEN`; `DROPBOX_APP_FOLDER=yes` says what kind of app it is.
 pub fn store(environment: &BTreeMap<String, String>) -> Result<StoreCredentials> {
+    let refresh = pair(environment, "DROPBOX_APP_KEY", "DROPBOX_REFRESH_TOKEN")?
+        .map(|(key, token)| Refresh { app_key: key.into(), refresh_token: token.into() });
     let grant = if let Some(token) = set(environment, "DROPBOX_ACCESS_TOKEN") {
         Grant::AccessToken(token.into())
-    } else if let Some((key, token)) = pair(environment, "DROPBOX_APP_KEY", "DROPBOX_REFRESH_TOKEN")? {
-        Grant::Refresh { app_key: key.into(), refresh_token: token.into() }
+    } else if let Some(refresh) = &refresh {
+        Grant::Refresh(refresh.clone())
     } else {
         return Err(Error::of(ExitCode::Credentials, "there are no credentials for Dropbox")
             .why("`session.toml` names a `store`, and none of the variables for it is set")
@@ -101,9 +121,20 @@ pub fn store(environment: &BTreeMap<String, String>) -> Result<StoreCredentials>
     let url = |name, default: &str| set(environment, name).unwrap_or(default).to_owned();
     Ok(StoreCredentials {
         grant,
+        refresh,
+        app_folder: app_folder(environment)?,
         api_url: url("DROPBOX_API_URL", STORE_URL),
         content_url: url("DROPBOX_CONTENT_URL", STORE_CONTENT_URL),
     })
+}
+
+fn app_folder(environment: &BTreeMap<String, String>) -> Result<bool> {
+    match set(environment, "DROPBOX_APP_FOLDER") {
+        Some("yes") => Ok(true),
+        None | Some("no") => Ok(false),
+        Some(other) => Err(Error::of(ExitCode::Usage, format!("`DROPBOX_APP_FOLDER` cannot be `{other}`"))
+            .hint("`yes` says that the Dropbox app sees nothing but its own folder; else leave it out")),
+    }
 }
 
 fn cloud_credentials(
@@ -241,6 +272,24 @@ mod tests {
         )
         .unwrap();
         assert_eq!(cloud(&environment(&[]), home.path()).unwrap().client_id, "id-team");
+    }
+
+    #[test]
+    fn what_kind_of_app_it_is_is_said_plainly_or_not_at_all() {
+        let with =
+            |said: &str| store(&environment(&[("DROPBOX_ACCESS_TOKEN", "t"), ("DROPBOX_APP_FOLDER", said)]));
+        assert!(with("yes").unwrap().app_folder && !with("no").unwrap().app_folder);
+        assert!(!with("").unwrap().app_folder);
+        assert_eq!(with("true").unwrap_err().kind, ExitCode::Usage);
+    }
+
+    #[test]
+    fn a_refresh_token_beside_an_access_token_is_kept_for_narrower_ones() {
+        let all = [("DROPBOX_ACCESS_TOKEN", "t"), ("DROPBOX_APP_KEY", "k"), ("DROPBOX_REFRESH_TOKEN", "r")];
+        let found = store(&environment(&all)).unwrap();
+        assert!(matches!(found.grant, Grant::AccessToken(_)));
+        assert_eq!(found.refresh.unwrap().app_key, "k");
+        assert!(store(&environment(&all[..2])).is_err(), "half a pair is still an error");
     }
 
     #[test]

@@ -74,12 +74,20 @@ pub enum Stage {
     AtCommit { branch: String, commit: String },
     /// Bytes moved so far.
     Bytes { done: u64, total: Option<u64> },
+    /// What an artifact was made in couldn't be asked; it is stored all the same.
+    Unexplained { why: String },
+    /// A transfer goes on where an earlier one ended.
+    Resumed { bytes: u64 },
+    /// Something is tried again after a pause.
+    Waiting { why: String, seconds: u64 },
     /// An artifact was hashed and packed.
     Packed { payload: ContentHash, size: u64, stored_size: u64 },
     /// An artifact is a stored version, confirmed by the store.
     Stored { version: String, payload: ContentHash, new: bool },
     /// An artifact was brought and verified.
     Pulled { version: String, payload: ContentHash, size: u64 },
+    /// A file of the store is deleted, confirmed by the store.
+    Deleted { path: String },
     /// Every guard was satisfied, on evidence taken just now.
     Proven,
     /// The cloud took the deletion.

@@ -278,6 +278,18 @@ pub struct StoredFile {
     pub modified: Timestamp,
 }
 
+/// Returns a name as the store tells names apart: lower case, one character for one character.
+pub fn folded(name: &str) -> String {
+    let fold = |c: char| {
+        let mut lower = c.to_lowercase();
+        match (lower.next(), lower.next()) {
+            (Some(one), None) => one,
+            _ => c,
+        }
+    };
+    name.chars().map(fold).collect()
+}
+
 /// What one round of reads learned of the store.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Store {
@@ -287,6 +299,21 @@ pub struct Store {
     pub now: Timestamp,
     /// Every file below the store's folder.
     pub files: Vec<StoredFile>,
+    /// Whether files can be stored that are too large for one call.
+    pub large_files: LargeFiles,
+}
+
+/// Whether files can be stored that are too large for one call. For those the server is lent a token that
+/// writes and deletes, so one is made only where it reaches nothing but the app's own folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LargeFiles {
+    /// They can.
+    Possible,
+    /// A token that may do less can't be had: there is no refresh token.
+    NoRefreshToken,
+    /// Nobody has said that the app sees its own folder only.
+    NoAppFolder,
 }
 
 /// What one probe learned on the server. Every field is the server's word.
@@ -406,6 +433,32 @@ pub struct Process {
     pub why: String,
 }
 
+/// What programs in the checkout run with; the server's word, and as much of it as could be told.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Environment {
+    /// The version of the checkout's own Python (`.venv`, `venv`), else of `python3`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub python: Option<String>,
+    /// CUDA's version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cuda: Option<String>,
+    /// The packages that this Python finds: name, in the index's spelling, → version.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub packages: BTreeMap<String, String>,
+}
+
+/// What an artifact is made from and in: the checkout and its environment, at one moment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Surroundings {
+    /// The commit that HEAD names.
+    pub commit: Option<String>,
+    /// Whether the checkout differs from that commit, the artifacts themselves aside; none where it can't
+    /// be told.
+    pub dirty: Option<bool>,
+    /// What programs run with.
+    pub environment: Environment,
+}
+
 /// What trying to look at the server gave.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Server {
@@ -432,6 +485,27 @@ pub struct Repo {
     pub head_behind: Option<bool>,
     /// What the local checkout of the same repo says.
     pub local: Option<LocalCheckout>,
+}
+
+/// A commit between two others.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Commit {
+    /// Which of the two has it.
+    pub side: Side,
+    /// The beginning of its hash.
+    pub commit: String,
+    /// The first line of its message.
+    pub subject: String,
+}
+
+/// One of two commits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Side {
+    /// The first one has it, the second hasn't.
+    First,
+    /// The second one has it, the first hasn't.
+    Second,
 }
 
 /// The checkout that `session.toml` lies in, where its remote is the spec's.

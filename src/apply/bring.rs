@@ -1,4 +1,4 @@
-//! Bringing code and artifacts to the server and storing what it made.
+//! Bringing code and artifacts to where they belong and storing what was made.
 
 mod code;
 mod describe;
@@ -6,18 +6,21 @@ mod pull;
 mod store;
 
 use super::Run;
-use crate::error::{Error, ExitCode, Result};
-use crate::facts::{Instance, Status};
-use crate::provider::server::Connection;
+use super::shared::connect;
+use crate::error::Result;
+use crate::event::{Event, Sender, Stage};
+use crate::plan::Place;
+use crate::provider::server::{Connection, Told};
 use crate::record::Kept;
 
 impl Run<'_, '_> {
-    async fn note_artifact(&mut self, artifact: &str, kept: Kept) -> Result<()> {
+    /// Notes what lies on the server now; the laptop's files are no part of the record.
+    fn note_artifact(&mut self, artifact: &str, place: Place, kept: Kept) {
         let mut record = self.hold.record().clone();
-        if let Some(machine) = &mut record.machine {
+        if let Some(machine) = record.machine.as_mut().filter(|_| place == Place::Server) {
             machine.base.artifacts.insert(artifact.to_owned(), kept);
+            self.hold.note(record);
         }
-        self.hold.write(self.context.providers, record).await
     }
 
     /// Marks that set-up has ended: what is newer from now on is work.
@@ -28,22 +31,28 @@ impl Run<'_, '_> {
         Ok(marked?)
     }
 
-    fn under_checkout(&self, path: &str) -> String {
-        format!("{}/{path}", self.context.spec.repo.path)
+    /// Where an artifact lies below the folder that stands for the home directory.
+    fn path_at(&self, place: Place, path: &str) -> String {
+        match place {
+            Place::Server => format!("{}/{path}", self.context.spec.repo.path),
+            Place::Laptop => path.to_owned(),
+        }
     }
 
     async fn connect(&self, forward_agent: bool) -> Result<Connection> {
-        let rented = self.rented()?;
-        let instance: Instance = self
-            .providers()
-            .cloud
-            .instance(&rented.id)
-            .await?
-            .filter(|instance| instance.status == Status::Running)
-            .ok_or_else(|| {
-                Error::of(ExitCode::Stale, format!("machine `{}` doesn't run any more", rented.id))
-                    .hint("`dacapo plan` shows what is left")
-            })?;
-        Ok(self.providers().connect(self.context.spec, rented, &instance, forward_agent).await?)
+        connect(self.context, self.hold.record(), forward_agent).await
+    }
+}
+
+/// Passes on what a transfer says.
+fn telling(events: &Sender, id: usize) -> impl FnMut(Told) + Send + use<> {
+    let events = events.clone();
+    move |told| {
+        let stage = match told {
+            Told::Moved { bytes, total } => Stage::Bytes { done: bytes, total },
+            Told::Resumed { bytes } => Stage::Resumed { bytes },
+            Told::Waiting { why, seconds } => Stage::Waiting { why, seconds },
+        };
+        events.send(Event::Progress { id, stage });
     }
 }

@@ -1,6 +1,7 @@
 //! The lease, and the record that is written under it by compare-and-swap.
 
 use std::fs::File;
+use std::time::Duration;
 
 use crate::error::{Error, ExitCode, Result};
 use crate::observe::Held;
@@ -8,11 +9,16 @@ use crate::provider::store::Written;
 use crate::provider::{Laptop, Providers};
 use crate::record::{LEASE, Lease, Record};
 
+/// How often the lease is renewed while something long is under way.
+const HEARTBEAT: Duration = Duration::from_secs(30);
+
 /// The session, held by this process: nobody else writes its record without our noticing.
 pub struct Hold {
     record: Record,
     rev: Option<String>,
     lease: Lease,
+    /// Whether the record has something that isn't written yet.
+    unwritten: bool,
     /// Freed by the kernel when this process ends, however it ends.
     _lock: File,
 }
@@ -29,7 +35,7 @@ pub async fn take_lease(providers: &Providers, held: Held) -> Result<Hold> {
     let writes = held.record.lease.as_ref().map_or(0, |lease| lease.writes).wrapping_add(1);
     let lease = Lease { owner: laptop.owner.clone(), laptop: laptop.id.clone(), writes };
     let record = Record { lease: Some(lease.clone()), ..held.record };
-    let mut hold = Hold { record, rev: held.rev, lease, _lock: lock };
+    let mut hold = Hold { record, rev: held.rev, lease, unwritten: false, _lock: lock };
     match providers.memory.write(&session, &hold.record.to_json(), hold.rev.as_deref()).await? {
         Written::Done { rev, .. } => {
             hold.rev = Some(rev);
@@ -50,6 +56,28 @@ impl Hold {
         self.lease.writes = self.lease.writes.wrapping_add(1);
         let record = Record { lease: Some(self.lease.clone()), ..record };
         self.put(providers, record).await
+    }
+
+    /// Takes a change of the record that may be lost without harm: it is written with the next one.
+    pub fn note(&mut self, record: Record) {
+        self.record = record;
+        self.unwritten = true;
+    }
+
+    /// Writes what was only noted so far.
+    pub async fn write_notes(&mut self, providers: &Providers) -> Result<()> {
+        if self.unwritten { self.renew(providers).await } else { Ok(()) }
+    }
+
+    /// Keeps the lease alive while something long is under way, which ends if the lease is lost.
+    pub async fn during<T>(&mut self, providers: &Providers, work: impl Future<Output = T>) -> Result<T> {
+        let mut work = std::pin::pin!(work);
+        loop {
+            tokio::select! {
+                done = &mut work => return Ok(done),
+                () = providers.sleep(HEARTBEAT) => self.renew(providers).await?,
+            }
+        }
     }
 
     /// Renews the lease right before a create, a delete or an overwrite.
@@ -78,6 +106,7 @@ impl Hold {
             Written::Done { rev, .. } => {
                 self.rev = Some(rev);
                 self.record = record;
+                self.unwritten = false;
                 Ok(())
             }
             Written::Conflict => Err(beaten(&record.session)),

@@ -10,7 +10,7 @@ use crate::error::{Error, ExitCode, Result};
 use crate::event::Stage;
 use crate::facts::{Instance, PublicKey, Status, Volume};
 use crate::guard::{self, Finding, Proof, Refusal};
-use crate::observe::observe;
+use crate::observe::{Reading, observe};
 use crate::plan::{Candidate, artifact_paths, evidence, stored_contents};
 use crate::provider::cloud::{Created, Deleted, Order};
 use crate::provider::server::{SshError, Trouble};
@@ -328,7 +328,8 @@ impl Run<'_, '_> {
     /// Looks at all four worlds again and judges what is there now.
     async fn prove(&mut self) -> Result<Result<Proof, Refusal>> {
         let spec = self.context.spec;
-        let (observed, _) = observe(self.providers(), spec, self.context.spec_directory).await?;
+        let (observed, _) =
+            observe(self.providers(), spec, self.context.spec_directory, Reading::Anew).await?;
         let paths = artifact_paths(spec);
         let stored = stored_contents(spec, &observed.store.files);
         let verdict = guard::prove(&evidence(spec, &observed, &paths, &stored), self.context.discards);

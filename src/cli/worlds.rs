@@ -7,7 +7,7 @@ use secrecy::SecretString;
 
 use super::Global;
 use super::load::{Loaded, sandbox_directory};
-use crate::credentials::{self, CloudCredentials, Grant, StoreCredentials};
+use crate::credentials::{self, CloudCredentials, Grant, Refresh, StoreCredentials};
 use crate::digest::sha256_hex;
 use crate::error::{Error, ExitCode, Result};
 use crate::facts::{Instance, Status};
@@ -156,6 +156,11 @@ pub fn sandboxed(ready: &Ready) -> Result<Settings> {
         },
         store: Some(StoreCredentials {
             grant: Grant::AccessToken(secret(&ready.dropbox_token)),
+            refresh: Some(Refresh {
+                app_key: ready.dropbox_app_key.clone(),
+                refresh_token: secret(&ready.dropbox_refresh_token),
+            }),
+            app_folder: true,
             api_url: ready.dropbox_api.clone(),
             content_url: ready.dropbox_content.clone(),
         }),

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::Candidate;
 use crate::digest::ContentHash;
-use crate::facts::{PublicKey, StoredFile};
+use crate::facts::{PublicKey, StoredFile, folded};
 use crate::spec::Compress;
 use crate::version::file_name;
 
@@ -37,6 +37,11 @@ impl Action {
     pub fn kind(&self) -> &Kind {
         &self.kind
     }
+
+    /// Tells whether it moves an artifact: such actions share connections and looks.
+    pub fn is_transfer(&self) -> bool {
+        matches!(self.kind, Kind::Store { .. } | Kind::Pull { .. })
+    }
 }
 
 #[cfg(test)]
@@ -45,6 +50,17 @@ impl Action {
     pub(crate) fn unplanned(kind: Kind) -> Self {
         Self { id: 0, after: Vec::new(), kind }
     }
+}
+
+/// Where an artifact's file lies.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Place {
+    /// Under the checkout on the rented machine.
+    #[default]
+    Server,
+    /// Under the checkout on this laptop.
+    Laptop,
 }
 
 /// What an action does. Every kind is an idempotent "ensure".
@@ -99,6 +115,8 @@ pub enum Kind {
     Store {
         /// The artifact's name.
         artifact: String,
+        /// Where it lies.
+        place: Place,
         /// Its path under the checkout.
         path: String,
         /// The content that was seen; what is stored is what is there then, and said.
@@ -108,10 +126,12 @@ pub enum Kind {
         /// How it is packed.
         compress: Compress,
     },
-    /// Bring a stored version to the server.
+    /// Bring a stored version to where it belongs.
     Pull {
         /// The artifact's name.
         artifact: String,
+        /// Where it goes.
+        place: Place,
         /// Its path under the checkout.
         path: String,
         /// The version's name.
@@ -134,6 +154,17 @@ pub enum Kind {
         /// Every volume that goes with it.
         volumes: Vec<String>,
     },
+    /// Delete a stored version: the object, then the manifests beside it, each only as it was seen.
+    DeleteVersion {
+        /// The artifact's name.
+        artifact: String,
+        /// The version's name.
+        version: String,
+        /// The object; none where it is gone already and only its manifests are left.
+        object: Option<StoredFile>,
+        /// What lies beside it.
+        manifests: Vec<StoredFile>,
+    },
     /// Delete a volume that a machine of ours left behind.
     DeleteVolume {
         /// The cloud's id.
@@ -152,9 +183,11 @@ pub enum Kind {
 fn waits_for(kind: &Kind, earlier: &Kind) -> bool {
     match (kind, earlier) {
         (Kind::DeleteVolume { .. }, earlier) => matches!(earlier, Kind::Forget { .. }),
+        // Whether one version goes says nothing about another.
+        (Kind::DeleteVersion { .. }, _) => false,
         (Kind::Pull { path, .. }, Kind::Pull { path: other, .. })
         | (Kind::Store { path, .. }, Kind::Store { path: other, .. }) => {
-            file_name(path).eq_ignore_ascii_case(file_name(other))
+            folded(file_name(path)) == folded(file_name(other))
         }
         _ => true,
     }

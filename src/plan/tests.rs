@@ -7,12 +7,12 @@ use jiff::SignedDuration;
 use super::*;
 use crate::digest::ContentHash;
 use crate::facts::{
-    AccountKey, ArtifactFile, Checkout, Cloud, Dirty, Image, InstanceType, LocalCheckout, Money, NewFile,
-    Probe, Process, PublicKey, Repo, Store, StoredFile, Tip, Volume,
+    AccountKey, ArtifactFile, Checkout, Cloud, Dirty, Image, InstanceType, LargeFiles, LocalCheckout, Money,
+    NewFile, Probe, Process, PublicKey, Repo, Store, StoredFile, Tip, Volume,
 };
 use crate::guard::Guard;
 use crate::lock::{LockedArtifact, LockedMachine};
-use crate::observed::Laptop;
+use crate::observed::{Closer, Laptop};
 use crate::record::{self, Ended, Intent, Kept, Record};
 use crate::spec::{Artifact, Compress, Wanted};
 use crate::version::manifest_name;
@@ -22,7 +22,9 @@ mod artifacts;
 mod carry;
 mod code;
 mod end;
+mod environment;
 mod machine;
+mod prune;
 
 const ID: &str = "m-1";
 const URL: &str = "git@git.example:me/lesson3.git";
@@ -236,10 +238,16 @@ fn observed() -> Observed {
             head_behind: Some(true),
             local: None,
         },
-        store: Store { id: "abcd".to_owned(), now: now(), files: vec![stored(V1, "v1", 10)] },
+        store: Store {
+            id: "abcd".to_owned(),
+            now: now(),
+            files: vec![stored(V1, "v1", 10)],
+            large_files: LargeFiles::NoRefreshToken,
+        },
         record,
         key: key(),
         laptop: Laptop { agent: Some(vec![key().fingerprint()]), private_key: false, spec_in_repo: false },
+        closer: Closer::default(),
     }
 }
 

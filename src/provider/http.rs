@@ -11,7 +11,7 @@ mod login;
 
 use std::fmt;
 use std::sync::Once;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue};
@@ -27,6 +27,7 @@ pub use clock::Clock;
 use login::Token;
 pub use login::{Encoding, Login};
 
+use crate::credentials::ShortLived;
 use crate::error::{Error, ExitCode, Result};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -146,6 +147,34 @@ impl Service {
         Ok(())
     }
 
+    /// Waits before trying again what may take long to work, and says so; returns the trouble when it is
+    /// no use, or when all of it has taken longer than `patience`.
+    pub async fn wait_out(
+        &self,
+        tried: u32,
+        since: Instant,
+        patience: Duration,
+        trouble: Trouble,
+        waiting: &mut (dyn FnMut(String, Duration) + Send),
+    ) -> Result<(), Trouble> {
+        let Some(asked) = trouble.again().filter(|_| self.clock.since(since) < patience) else {
+            return Err(trouble);
+        };
+        let wait = asked.map_or_else(|| back_off(tried), |wait| wait.min(LONGEST_WAIT));
+        let said = self.error("", trouble).why.join("; ");
+        waiting(said, wait);
+        self.clock.sleep(wait).await;
+        Ok(())
+    }
+
+    /// Asks for a token of its own, by another login than the service's; returns it with the real time
+    /// after which another one should take its place.
+    pub async fn mint(&self, login: &Login) -> Result<ShortLived, Trouble> {
+        let token = self.ask_token(login).await?;
+        let life = token.useful_life().map_or(Duration::MAX, |life| self.clock.real_time(life));
+        Ok(ShortLived { value: token.secret, life })
+    }
+
     /// Words a trouble as an error: `what` failed, and the service's own words say why.
     pub fn error(&self, what: impl Into<String>, trouble: Trouble) -> Error {
         trouble.into_error(what.into(), &self.manner)
@@ -173,12 +202,17 @@ impl Service {
 
     async fn log_in(&self, held: &mut Option<Token>) -> Result<SecretString, Trouble> {
         *held = None;
-        let call = self.login.call().map_err(|error| Trouble::Login(Box::new(error)))?;
+        let token = self.ask_token(&self.login).await?;
+        Ok(held.insert(token).secret.clone())
+    }
+
+    async fn ask_token(&self, login: &Login) -> Result<Token, Trouble> {
+        let call = login.call().map_err(|error| Trouble::Login(Box::new(error)))?;
         let mut tried = 0;
         loop {
-            let outcome = self.exchange(&call, None).await;
+            let outcome = self.exchange_for(login, &call, None).await;
             let trouble = match outcome.and_then(|answer| Token::read(&answer)) {
-                Ok(token) => return Ok(held.insert(token).secret.clone()),
+                Ok(token) => return Ok(token),
                 Err(trouble) => trouble.of_login(),
             };
             tried += 1;
@@ -189,14 +223,23 @@ impl Service {
         }
     }
 
-    /// One request and its answer, sorted; no secret of ours is left in the trouble's words.
     async fn exchange(&self, call: &Call, token: Option<&SecretString>) -> Result<Answer, Trouble> {
+        self.exchange_for(&self.login, call, token).await
+    }
+
+    /// One request and its answer, sorted; no secret of ours is left in the trouble's words.
+    async fn exchange_for(
+        &self,
+        login: &Login,
+        call: &Call,
+        token: Option<&SecretString>,
+    ) -> Result<Answer, Trouble> {
         let outcome = match self.send(call, token).await {
             Ok(answer) if answer.status.is_success() => Ok(answer),
             Ok(answer) => Err((self.manner.sort)(Said::from_answer(self.manner.name, answer))),
             Err(trouble) => Err(trouble),
         };
-        outcome.map_err(|trouble| trouble.without(token.into_iter().chain(self.login.secrets())))
+        outcome.map_err(|trouble| trouble.without(token.into_iter().chain(login.secrets())))
     }
 
     async fn send(&self, call: &Call, token: Option<&SecretString>) -> Result<Answer, Trouble> {

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::store::{RecordRead, StoreClient, StoreLook, Written};
 use crate::digest::ContentHash;
 use crate::error::{Error, Result};
-use crate::facts::Store;
+use crate::facts::{LargeFiles, Store};
 
 /// The place that holds the record.
 pub enum Memory {
@@ -25,7 +25,12 @@ impl Memory {
             Self::Store(client) => client.look(&record_path(session)).await,
             Self::Local(folder) => {
                 let record = read_local(folder, session)?;
-                let store = Store { id: "local".to_owned(), now: Timestamp::now(), files: Vec::new() };
+                let store = Store {
+                    id: "local".to_owned(),
+                    now: Timestamp::now(),
+                    files: Vec::new(),
+                    large_files: LargeFiles::NoRefreshToken,
+                };
                 Ok(StoreLook { store, record })
             }
         }

@@ -9,6 +9,7 @@ pub(crate) mod fuzzing;
 mod login;
 mod master;
 mod run;
+mod transfer;
 mod trouble;
 mod wire;
 
@@ -16,18 +17,18 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use openssh::Session;
-use secrecy::SecretString;
 use serde::de::DeserializeOwned;
 use tokio::process::Command;
 use tokio::time::timeout;
 
 pub use login::{Limits, Login};
+pub use transfer::{Host, LargePush, Mint, Support, Told};
 pub use trouble::{Kind, Result, SshError, Trouble};
 pub use wire::{
     Brought, CloneRequest, FastForwardRequest, Hello, PackRequest, Packed, ProbeRequest, PullRequest, Pulled,
+    Sent, SurroundingsRequest, UploadSession,
 };
 
-use crate::digest::ContentHash;
 use crate::error::Error;
 use crate::facts::Probe;
 use exchange::{Exchange, Started};
@@ -110,42 +111,6 @@ impl Connection {
         self.ask_with_agent(&what, &Ask::FastForward(ask)).await
     }
 
-    /// Brings stored bytes to their place, verified before they get there.
-    ///
-    /// Done already is done: bytes that hash to `payload` are left as they are.
-    pub async fn pull(
-        &mut self,
-        ask: &PullRequest,
-        progress: &mut (dyn FnMut(u64, Option<u64>) + Send),
-    ) -> Result<Pulled> {
-        let what = format!("cannot bring `{}` to the server", ask.path);
-        self.transfer(&what, &Ask::pull(ask), progress).await
-    }
-
-    /// Makes a copy of a file, packed or as it is, whose hashes are known and whose bytes stay.
-    pub async fn pack(&mut self, ask: &PackRequest) -> Result<Packed> {
-        let what = format!("cannot make `{}` ready for the store", ask.path);
-        self.transfer(&what, &Ask::Pack(ask), &mut |_, _| {}).await
-    }
-
-    /// Sends a packed file to the store and returns the store's own hash of what it took.
-    ///
-    /// [`Kind::Unclear`] and [`Trouble::Lost`] mean that the store may have it: ask the store.
-    pub async fn push(
-        &mut self,
-        packed: &Packed,
-        link: &SecretString,
-        progress: &mut (dyn FnMut(u64, Option<u64>) + Send),
-    ) -> Result<ContentHash> {
-        self.transfer("cannot send the packed file to the store", &Ask::push(packed, link), progress).await
-    }
-
-    /// Removes a packed copy; one that is gone already is gone.
-    pub async fn discard_pack(&mut self, packed: &Packed) -> Result<()> {
-        let ask = Ask::DiscardPack { temp: &packed.temp };
-        self.ask("cannot remove the packed file from the server", SHORT, &ask).await
-    }
-
     /// Marks set-up as ended: from the first such call on, files count as new.
     pub async fn finish_set_up(&mut self) -> Result<()> {
         self.ask("cannot mark the server's set-up as ended", SHORT, &Ask::FinishSetUp).await
@@ -160,7 +125,7 @@ impl Connection {
 
     async fn ask<T: DeserializeOwned>(&self, what: &str, limit: Duration, ask: &Ask<'_>) -> Result<T> {
         let started = self.start(what).await?;
-        Exchange { what, limit }.carry_out(started, ask, &mut |_, _| {}).await
+        Exchange { what, limit }.carry_out(started, ask).await
     }
 
     /// Asks for what needs the agent; where it doesn't arrive, tells whose fault that is.
@@ -173,16 +138,6 @@ impl Connection {
             error.hint = Some(NOT_FORWARDED.into());
         }
         answer
-    }
-
-    async fn transfer<T: DeserializeOwned>(
-        &self,
-        what: &str,
-        ask: &Ask<'_>,
-        progress: &mut (dyn FnMut(u64, Option<u64>) + Send),
-    ) -> Result<T> {
-        let started = self.start(what).await?;
-        Exchange { what, limit: TRANSFER }.carry_out(started, ask, progress).await
     }
 
     /// Starts `python3` on the server: by a child of ours where the agent goes with it, which the

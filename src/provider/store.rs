@@ -5,23 +5,25 @@
 
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
+mod upload;
 mod wire;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use bytes::Bytes;
 use jiff::Timestamp;
 use reqwest::header::HeaderName;
 use reqwest::{Method, Url};
-use secrecy::SecretString;
 use serde_json::{Value, json};
 
 use super::http::{self, Answer, Call, Clock, Encoding, Login, Manner, Service, Trouble};
-use crate::credentials::{Grant, StoreCredentials};
+use crate::credentials::{Grant, Refresh, ShortLived, StoreCredentials};
 use crate::digest::{ContentHash, sha256_hex};
 use crate::error::{Error, ExitCode, Result};
 use crate::facts;
 use crate::plan::Action;
+pub use upload::Finished;
 use wire::Trace;
 
 const MANNER: Manner = Manner {
@@ -39,8 +41,10 @@ const PAGE: u32 = 2000;
 const MOST_PAGES: usize = 500;
 /// How often a listing is begun when the service loses its place in it.
 const LISTINGS: u32 = 3;
-/// The longest that an upload link lives, in seconds.
+/// How long links live, in seconds; an upload link can't live longer.
 const LINK_SECONDS: u32 = 14_400;
+/// How long before its end a link is replaced, in seconds.
+const LINK_EARLY: u32 = 600;
 /// The largest body of one upload call; the service's limit is a little higher.
 const UPLOAD_LIMIT: usize = 150_000_000;
 
@@ -52,6 +56,8 @@ pub struct StoreClient {
     content: Url,
     /// `/fastai/lesson3`, or empty for the account's root.
     root: String,
+    /// How a token is had that may write files and nothing else.
+    narrow: Result<http::Login, facts::LargeFiles>,
 }
 
 /// What one round of reads learned.
@@ -125,20 +131,18 @@ impl StoreClient {
         clock: Clock,
     ) -> Result<Self> {
         let (api, content) = (http::base_url(api)?, http::base_url(content)?);
-        let login = match credentials.grant {
-            Grant::AccessToken(token) => Login::Fixed(token),
-            Grant::Refresh { app_key, refresh_token } => Login::Asked {
-                url: http::below(&api, &["oauth2", "token"]),
-                encoding: Encoding::Form,
-                fields: vec![
-                    ("grant_type", "refresh_token".into()),
-                    ("refresh_token", refresh_token),
-                    ("client_id", app_key.into()),
-                ],
-            },
+        let token_url = http::below(&api, &["oauth2", "token"]);
+        let login = match &credentials.grant {
+            Grant::AccessToken(token) => Login::Fixed(token.clone()),
+            Grant::Refresh(refresh) => refreshing(&token_url, refresh, None),
+        };
+        let narrow = match &credentials.refresh {
+            None => Err(facts::LargeFiles::NoRefreshToken),
+            Some(_) if !credentials.app_folder => Err(facts::LargeFiles::NoAppFolder),
+            Some(refresh) => Ok(refreshing(&token_url, refresh, Some("files.content.write"))),
         };
         let service = Service::new(MANNER, &[&api, &content], login, clock)?;
-        Ok(Self { service, api, content, root: folder(root)? })
+        Ok(Self { service, api, content, root: folder(root)?, narrow })
     }
 
     /// Reads the whole folder and the record: at most one token call, then one round of reads at once.
@@ -148,7 +152,8 @@ impl StoreClient {
         self.service.ready().await.map_err(|trouble| self.error("cannot read the store", trouble))?;
         let ((id, now), files, record) =
             tokio::try_join!(self.identity(), self.list(), self.read_record(record))?;
-        Ok(StoreLook { store: facts::Store { id, now, files }, record })
+        let large_files = self.narrow.as_ref().err().copied().unwrap_or(facts::LargeFiles::Possible);
+        Ok(StoreLook { store: facts::Store { id, now, files, large_files }, record })
     }
 
     /// Reads the record (a path below the folder).
@@ -199,7 +204,7 @@ impl StoreClient {
     }
 
     /// Makes a link from which exactly this revision can be read for four hours, without a token.
-    pub async fn download_link(&self, file: &facts::StoredFile) -> Result<SecretString> {
+    pub async fn download_link(&self, file: &facts::StoredFile) -> Result<ShortLived> {
         let what = || format!("cannot make a link to `{}`", file.path);
         let argument = json!({"path": format!("rev:{}", file.rev)});
         let call = self.rpc(&["files", "get_temporary_link"], &argument).with_secret_answer();
@@ -208,11 +213,11 @@ impl StoreClient {
         if answer.metadata.content_hash.is_some_and(|content| content != file.content) {
             return Err(Error::new(what()).why("the store answered with another file"));
         }
-        Ok(answer.link.into())
+        Ok(self.link(answer.link))
     }
 
     /// Makes a link to which one new file of at most 150 MB can be posted once within four hours.
-    pub async fn upload_link(&self, _: &Action, path: &str) -> Result<SecretString> {
+    pub async fn upload_link(&self, _: &Action, path: &str) -> Result<ShortLived> {
         let commit = json!({
             "path": self.full(path)?, "mode": {".tag": "add"}, "autorename": false, "mute": true,
         });
@@ -223,7 +228,7 @@ impl StoreClient {
             .json(&call)
             .await
             .map_err(|trouble| self.error(format!("cannot make a link for `{path}`"), trouble))?;
-        Ok(answer.link.into())
+        Ok(self.link(answer.link))
     }
 
     /// Reads back what the store holds at `path`; none when there is nothing.
@@ -253,6 +258,32 @@ impl StoreClient {
         }
     }
 
+    /// Deletes a file if it is still the revision that was listed; one that is gone already is gone.
+    ///
+    /// Soft: the service keeps what was deleted for a while, to be restored there.
+    pub async fn delete(&self, _: &Action, file: &facts::StoredFile) -> Result<()> {
+        let what = || format!("cannot delete `{}` from the store", file.path);
+        let argument = json!({"path": self.full(&file.path)?, "parent_rev": file.rev});
+        let call = self.rpc(&["files", "delete_v2"], &argument);
+        match self.service.json::<Value>(&call).await {
+            Ok(_) => {}
+            // Also what an answer that got lost looks like when the call is made again.
+            Err(Trouble::Conflict(said)) if wire::is(&said, "path_lookup/not_found") => {}
+            Err(Trouble::Conflict(said)) if wire::is(&said, "path_write/conflict") => {
+                return Err(Error::of(ExitCode::Stale, what())
+                    .why("it isn't the file any more that was there when the plan was made")
+                    .hint("run the command again: it plans with what is there now"));
+            }
+            Err(trouble) => return Err(self.error(what(), trouble)),
+        }
+        match self.metadata(&file.path).await? {
+            Some(there) if there.rev == file.rev => {
+                Err(Error::new(what()).why("the store says that it did, and still has it"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Reads a small file, checked against the store's hash; none when there is nothing.
     pub async fn read(&self, path: &str) -> Result<Option<Vec<u8>>> {
         Ok(self.download(path).await?.map(|found| found.bytes.into()))
@@ -278,7 +309,7 @@ impl StoreClient {
         };
         let (account, now) =
             read.await.map_err(|trouble| self.error("cannot read the store's account", trouble))?;
-        let digest = sha256_hex(format!("{account}\n{}", wire::folded(&self.root)).as_bytes());
+        let digest = sha256_hex(format!("{account}\n{}", facts::folded(&self.root)).as_bytes());
         Ok((digest[..16].to_owned(), now))
     }
 
@@ -330,7 +361,7 @@ impl StoreClient {
 
     async fn download(&self, path: &str) -> Result<Option<wire::Download>> {
         let argument = json!({"path": self.full(path)?});
-        let call = Call::bare_post(self.content_url(&["files", "download"]))
+        let call = Call::bare_post(self.content_route(&["files", "download"]))
             .header(HeaderName::from_static(wire::ARGUMENT), wire::header_json(&argument));
         match self.service.patiently(&call, wire::Download::read).await {
             Ok(found) => Ok(Some(found)),
@@ -360,7 +391,7 @@ impl StoreClient {
             "path": self.full(path)?, "mode": mode, "autorename": false, "mute": true,
             "strict_conflict": strict, "content_hash": ContentHash::of(bytes),
         });
-        let url = self.content_url(&["files", "upload"]);
+        let url = self.content_route(&["files", "upload"]);
         Ok(Call::with_bytes(url, Bytes::copy_from_slice(bytes))
             .header(HeaderName::from_static(wire::ARGUMENT), wire::header_json(&argument)))
     }
@@ -379,17 +410,32 @@ impl StoreClient {
         Ok(format!("{}/{path}", self.root))
     }
 
+    fn link(&self, link: String) -> ShortLived {
+        let life = Duration::from_secs((LINK_SECONDS - LINK_EARLY).into());
+        ShortLived { value: link.into(), life: self.service.clock().real_time(life) }
+    }
+
     fn rpc(&self, route: &[&str], argument: &Value) -> Call {
         Call::with_json(Method::POST, http::below(&http::below(&self.api, &["2"]), route), argument)
     }
 
-    fn content_url(&self, route: &[&str]) -> Url {
+    fn content_route(&self, route: &[&str]) -> Url {
         http::below(&http::below(&self.content, &["2"]), route)
     }
 
     fn error(&self, what: impl Into<String>, trouble: Trouble) -> Error {
         self.service.error(what, trouble)
     }
+}
+
+fn refreshing(token_url: &Url, refresh: &Refresh, scope: Option<&str>) -> Login {
+    let mut fields = vec![
+        ("grant_type", "refresh_token".into()),
+        ("refresh_token", refresh.refresh_token.clone()),
+        ("client_id", refresh.app_key.clone().into()),
+    ];
+    fields.extend(scope.map(|scope| ("scope", scope.into())));
+    Login::Asked { url: token_url.clone(), encoding: Encoding::Form, fields }
 }
 
 fn written(answer: &Answer) -> Result<Written, Trouble> {

@@ -60,6 +60,7 @@ impl<W: Write> Live<W> {
                 }
             }
             Event::Progress { id, stage: Stage::Bytes { done, total } } => self.bytes(*id, *done, *total),
+            Event::Progress { id, stage } if self.is_about_a_bar(*id, stage) => {}
             Event::Progress { stage, .. } => self.line(&format!("    {}", stage_text(stage, &self.currency))),
             Event::Done { id, seconds } => {
                 self.finish(*id);
@@ -82,13 +83,29 @@ impl<W: Write> Live<W> {
     fn bytes(&mut self, id: usize, done: u64, total: Option<u64>) {
         let Some(bar) = self.running.get(&id) else { return };
         if let Some(total) = total.filter(|_| bar.length().is_none()) {
-            let form = "    {bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta} left";
+            let form = "    {bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta} left {wide_msg}";
             if let Ok(form) = ProgressStyle::with_template(form) {
                 bar.set_style(form);
             }
             bar.set_length(total);
         }
         bar.set_position(done);
+    }
+
+    /// Shows on its bar what happens to a transfer; false where there is no bar.
+    fn is_about_a_bar(&self, id: usize, stage: &Stage) -> bool {
+        let Some(bar) = self.running.get(&id) else { return false };
+        match stage {
+            Stage::Resumed { bytes } => {
+                // What was there before counts neither for the rate nor for the time left.
+                bar.set_position(*bytes);
+                bar.reset_eta();
+                bar.set_message(stage_text(stage, &self.currency));
+            }
+            Stage::Waiting { .. } => bar.set_message(stage_text(stage, &self.currency)),
+            _ => return false,
+        }
+        true
     }
 
     fn finish(&mut self, id: usize) {
@@ -126,6 +143,11 @@ fn stage_text(stage: &Stage, unit: &str) -> String {
         ),
         Stage::AtCommit { branch, commit } => format!("{} at {}", printable(branch), short(commit)),
         Stage::Bytes { done, .. } => bytes(*done),
+        Stage::Unexplained { why } => {
+            format!("what it was made in isn't known and won't be noted: {}", printable(why))
+        }
+        Stage::Resumed { bytes: at } => format!("goes on at {}", bytes(*at)),
+        Stage::Waiting { why, seconds } => format!("waits {seconds} s: {}", printable(why)),
         Stage::Packed { payload, size, stored_size } => {
             format!("content {}, {} packed to {}", payload.short(), bytes(*size), bytes(*stored_size))
         }
@@ -136,6 +158,7 @@ fn stage_text(stage: &Stage, unit: &str) -> String {
         Stage::Pulled { version, payload, size } => {
             format!("{version}: {}, content {}, verified", bytes(*size), payload.short())
         }
+        Stage::Deleted { path } => format!("{} is deleted, confirmed by the store", printable(path)),
         Stage::Proven => "proven: nothing on it is lost".to_owned(),
         Stage::Deleting { machine } => format!("machine {machine} is being deleted"),
         Stage::Gone { machine } => format!("machine {machine} is gone"),

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::body::{Body, to_bytes};
+use axum::body::Body;
 use axum::extract::{ConnectInfo, Request as HttpRequest, State};
 use axum::http::Response;
 use jiff::Timestamp;
@@ -23,6 +23,7 @@ use super::clock::Clock;
 use super::cloud::Effect;
 use super::faults::{self, Faults, Lines, Plan, Scissors};
 use super::journal::{Journal, Request};
+use super::sent::Sent;
 use super::server::SshFaults;
 use super::ssh_side::{SshNeeds, SshSide};
 use super::state::{Vault, World, cannot_use, prepare, write_whole};
@@ -110,7 +111,8 @@ pub async fn serve_with<F: Future<Output = Result<SshSide>>>(
         (Service::DropboxContent, content),
         (Service::Admin, admin),
     ] {
-        let lines = Lines::of(Arc::clone(&host), service, door.listener)
+        let link = options.link.filter(|_| service == Service::DropboxContent);
+        let lines = Lines::of(Arc::clone(&host), service, door.listener, link)
             .map_err(|error| Error::new("cannot listen on `127.0.0.1`").because(&error))?;
         serving.spawn(listen(Arc::clone(&host), service, lines, stopped.clone()));
     }
@@ -287,7 +289,10 @@ async fn listen(host: Arc<Host>, service: Service, lines: Lines, mut stopped: wa
 
 async fn handle(host: Arc<Host>, service: Service, line: Scissors, request: HttpRequest) -> Response<Body> {
     let (parts, body) = request.into_parts();
-    let Ok(body) = to_bytes(body, LARGEST_BODY).await else {
+    let announced = parts.headers.get("content-length").and_then(|length| length.to_str().ok()?.parse().ok());
+    let hashed = service == Service::DropboxContent;
+    let body = Sent::receive(body, announced.unwrap_or(0), LARGEST_BODY, hashed).await;
+    let Some(body) = body else {
         return Reply::text(413, "Request entity too large").into_response();
     };
     let query = form(parts.uri.query().unwrap_or_default());

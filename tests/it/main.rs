@@ -17,6 +17,7 @@ mod recovery;
 mod ssh_faults;
 mod story;
 mod support;
+mod transfers;
 
 /// Here the sandbox's own SSH server serves the instances; `tests/real-server` has the system's.
 fn sshd() -> Option<String> {

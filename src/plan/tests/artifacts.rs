@@ -218,7 +218,14 @@ fn bytes_too_large_to_store_are_not_replaced() {
         on_server(world, large);
     });
     assert_eq!(actions(&plan), [""; 0]);
-    assert_eq!(plan.blocked, [Blocked::TooLarge { name: "model".to_owned(), size: 150_000_001 }]);
+    assert_eq!(
+        plan.blocked,
+        [Blocked::TooLarge {
+            name: "model".to_owned(),
+            size: 150_000_001,
+            large_files: crate::facts::LargeFiles::NoRefreshToken
+        }]
+    );
 }
 
 #[test]

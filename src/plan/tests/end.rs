@@ -73,7 +73,14 @@ fn an_artifact_too_large_to_store_blocks_and_its_guard_stands() {
     let size = 150_000_001;
     let large = |size| ArtifactFile::File { size, content: hash("large") };
     let plan = ending(|_, world| drop(seen(world).artifacts.insert("model".to_owned(), large(size))));
-    assert_eq!(plan.blocked, [Blocked::TooLarge { name: "model".to_owned(), size }]);
+    assert_eq!(
+        plan.blocked,
+        [Blocked::TooLarge {
+            name: "model".to_owned(),
+            size,
+            large_files: crate::facts::LargeFiles::NoRefreshToken
+        }]
+    );
     assert_eq!(against(&plan), [Guard::Artifacts], "the guard of the end stands on its own");
     assert_eq!(actions(&plan), ["delete"]);
     let fits = ending(|_, world| drop(seen(world).artifacts.insert("model".to_owned(), large(size - 1))));

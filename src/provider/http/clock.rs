@@ -20,6 +20,11 @@ impl Clock {
         Self { factor }
     }
 
+    /// Returns how many seconds pass on this clock in a real one.
+    pub fn speed(&self) -> f64 {
+        self.factor
+    }
+
     /// Sleeps until `duration` has passed on this clock.
     pub async fn sleep(&self, duration: Duration) {
         tokio::time::sleep(self.real_time(duration)).await;

@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 const EARLY: Duration = Duration::from_secs(300);
 
 /// Where the token comes from.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Login {
     /// It was given and can't be renewed.
     Fixed(SecretString),
@@ -77,6 +77,7 @@ impl Login {
 pub(super) struct Token {
     pub(super) secret: SecretString,
     given: Instant,
+    /// By the service's own clock.
     life: Option<Duration>,
 }
 
@@ -94,10 +95,14 @@ impl Token {
         Ok(Self { secret: access_token.into(), given: Instant::now(), life })
     }
 
-    /// Whether it is good for a while yet; a token with a very short life is used for half of it.
+    /// Whether it is good for a while yet.
     pub(super) fn is_fresh(&self, clock: &Clock) -> bool {
-        let Some(life) = self.life else { return true };
-        clock.since(self.given) < life.saturating_sub(EARLY).max(life / 2)
+        self.useful_life().is_none_or(|life| clock.since(self.given) < life)
+    }
+
+    /// How long it is used; a token with a very short life for half of it.
+    pub(super) fn useful_life(&self) -> Option<Duration> {
+        self.life.map(|life| life.saturating_sub(EARLY).max(life / 2))
     }
 }
 

@@ -1,6 +1,6 @@
 //! The laptop's own checkout: what of it the remote doesn't have, and who commits there.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use git2::{Config, ErrorCode, Oid, Repository, StatusOptions};
@@ -26,6 +26,15 @@ pub fn local_checkout(
         // The library knows fewer kinds of repositories than git itself.
         Err(_) => read_with_git(spec_dir, url, branch, remote_tip),
     }
+}
+
+/// Returns the root of the checkout of `url` that `spec_dir` lies in; `spec_dir` itself where it lies in none.
+pub fn checkout_root(spec_dir: &Path, url: &str) -> PathBuf {
+    let found = Repository::discover(spec_dir)
+        .ok()
+        .filter(|repository| remote_named(repository, url).is_ok_and(|remote| remote.is_some()));
+    let root = found.and_then(|repository| repository.workdir().map(Path::to_path_buf));
+    root.unwrap_or_else(|| spec_dir.to_path_buf())
 }
 
 /// Returns `user.name` and `user.email` as they hold for commits in `spec_dir`.

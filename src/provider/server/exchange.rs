@@ -3,6 +3,7 @@
 //! The last line holds the nonce and a result or an error. Without it the outcome is unknown, whatever
 //! the exit code says: a cut connection ends in an ordinary end of file.
 
+use std::pin::Pin;
 use std::process::ExitStatus;
 use std::time::Duration;
 
@@ -12,11 +13,13 @@ use serde::de::DeserializeOwned;
 use tokio::io::{
     AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader,
 };
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{Sleep, timeout};
 
+use super::transfer::{Secrets, Told};
 use super::trouble::{Kind, Result, SshError, Trouble};
-use super::wire::{Ask, Line, Word};
+use super::wire::{Ask, Line, Word, renewed};
 use crate::error::Error;
 
 /// The helper: one script, its parts in the order that they build on each other. See its own words.
@@ -27,6 +30,7 @@ pub(super) const HELPER: &str = concat!(
     include_str!("helper/home.py"),
     include_str!("helper/hashes.py"),
     include_str!("helper/look.py"),
+    include_str!("helper/environment.py"),
     include_str!("helper/repo.py"),
     include_str!("helper/wire.py"),
     include_str!("helper/pace.py"),
@@ -130,31 +134,47 @@ pub(super) struct Exchange<'a> {
 }
 
 impl Exchange<'_> {
-    /// Asks, passes on progress, and returns the helper's result.
+    /// Asks for what needs nothing from this side, and returns the helper's result.
     pub(super) async fn carry_out<T: DeserializeOwned>(
         &self,
         started: Started<'_>,
         ask: &Ask<'_>,
-        progress: &mut (dyn FnMut(u64, Option<u64>) + Send),
+    ) -> Result<T> {
+        self.converse(started, ask, &mut |_| {}, None).await
+    }
+
+    /// Asks, passes on what is told meanwhile, hands over new secrets, and returns the helper's result.
+    pub(super) async fn converse<T: DeserializeOwned>(
+        &self,
+        started: Started<'_>,
+        ask: &Ask<'_>,
+        told: &mut (dyn FnMut(Told) + Send),
+        secrets: Option<&Secrets<'_>>,
     ) -> Result<T> {
         let Started { mut input, output, errors, process } = started;
         let nonce = nonce();
-        let request = request(&nonce, ask);
         let errors = tokio::spawn(tail(errors));
+        let (say, mut to_say) = mpsc::unbounded_channel();
+        // The listener holds `say`, so the channel outlives the question.
+        let _ = say.send(request(&nonce, ask));
         // The input stays open until the answer is read: its end tells the helper that we are gone.
         let speak = async {
-            let _ = input.write_all(&request).await;
-            let _ = input.flush().await;
+            while let Some(words) = to_say.recv().await {
+                let _ = input.write_all(&words).await;
+                let _ = input.flush().await;
+            }
             std::future::pending::<()>().await;
         };
+        let listener = Listener { nonce: &nonce, told, secrets, say };
         let said = tokio::select! {
-            said = timeout(self.limit, listen(output, &nonce, progress)) => said,
+            said = timeout(self.limit, listener.listen(output)) => said,
             () = speak => unreachable!("speaking ends with a wait for ever"),
         };
         drop(input);
         match said {
             Ok(Heard::Result(value)) => self.decode(value),
             Ok(Heard::Error { kind, why }) => Err(SshError::said(self.what, kind, why)),
+            Ok(Heard::NotRenewed(error)) => Err(SshError::local(error)),
             Ok(Heard::End) => Err(self.unfinished(process, errors).await),
             Ok(Heard::TooMuch) => Err(SshError::said(
                 self.what,
@@ -218,38 +238,80 @@ enum Heard {
         kind: Kind,
         why: Vec<String>,
     },
+    /// A new secret was wanted and couldn't be had.
+    NotRenewed(Error),
     /// The output ended without a last line.
     End,
     Silence,
     TooMuch,
 }
 
-async fn listen(
-    output: Box<dyn AsyncRead + Send + Unpin>,
-    nonce: &str,
-    progress: &mut (dyn FnMut(u64, Option<u64>) + Send),
-) -> Heard {
-    let mut lines = BufReader::new(output.take(REPLY));
-    let mut line = Vec::new();
-    loop {
-        line.clear();
-        match timeout(SILENCE, lines.read_until(b'\n', &mut line)).await {
-            Err(_) => return Heard::Silence,
-            Ok(Ok(0) | Err(_)) if lines.get_ref().limit() == 0 => return Heard::TooMuch,
-            Ok(Ok(0) | Err(_)) => return Heard::End,
-            Ok(Ok(_)) => {}
+/// This side of a conversation.
+struct Listener<'a, 's> {
+    nonce: &'a str,
+    told: &'a mut (dyn FnMut(Told) + Send),
+    secrets: Option<&'a Secrets<'s>>,
+    say: mpsc::UnboundedSender<Vec<u8>>,
+}
+
+impl Listener<'_, '_> {
+    async fn listen(mut self, output: Box<dyn AsyncRead + Send + Unpin>) -> Heard {
+        let mut lines = BufReader::new(output.take(REPLY));
+        let mut line = Vec::new();
+        let mut ending = self.secrets.map(|secrets| Box::pin(tokio::time::sleep(secrets.first_life)));
+        loop {
+            line.clear();
+            let read = loop {
+                // Reading a line can be given up half-way: what came of it stays in `line`.
+                tokio::select! {
+                    read = timeout(SILENCE, lines.read_until(b'\n', &mut line)) => break read,
+                    () = elapsed(&mut ending) => match self.renew().await {
+                        Ok(life) => ending = life.map(|life| Box::pin(tokio::time::sleep(life))),
+                        Err(error) => return Heard::NotRenewed(error),
+                    },
+                }
+            };
+            match read {
+                Err(_) => return Heard::Silence,
+                Ok(Ok(0) | Err(_)) if lines.get_ref().limit() == 0 => return Heard::TooMuch,
+                Ok(Ok(0) | Err(_)) => return Heard::End,
+                Ok(Ok(_)) => {}
+            }
+            // A login shell's greeting may stand in front of the helper's lines.
+            let Ok(Line { nonce, word }) = serde_json::from_slice::<Line>(&line) else { continue };
+            if nonce != self.nonce {
+                continue;
+            }
+            match word {
+                Word::Alive(()) => {}
+                Word::Progress { bytes, total } => (self.told)(Told::Moved { bytes, total }),
+                Word::Resumed(bytes) => (self.told)(Told::Resumed { bytes }),
+                Word::Waiting { why, seconds } => (self.told)(Told::Waiting { why, seconds }),
+                Word::Want(()) => match self.renew().await {
+                    Ok(life) => ending = life.map(|life| Box::pin(tokio::time::sleep(life))),
+                    Err(error) => return Heard::NotRenewed(error),
+                },
+                Word::Result(value) => return Heard::Result(value),
+                Word::Error { kind, why } => return Heard::Error { kind, why },
+            }
         }
-        // A login shell's greeting may stand in front of the helper's lines.
-        let Ok(Line { nonce: theirs, word }) = serde_json::from_slice::<Line>(&line) else { continue };
-        if theirs != nonce {
-            continue;
-        }
-        match word {
-            Word::Alive(_) => {}
-            Word::Progress { bytes, total } => progress(bytes, total),
-            Word::Result(value) => return Heard::Result(value),
-            Word::Error { kind, why } => return Heard::Error { kind, why },
-        }
+    }
+
+    /// Gets another secret and hands it over; returns how long it is good for.
+    async fn renew(&mut self) -> Result<Option<Duration>, Error> {
+        let Some(secrets) = self.secrets else { return Ok(None) };
+        let secret = (secrets.mint)().await?;
+        // A helper that has ended meanwhile needs none; its last line says how it ended.
+        let _ = self.say.send(renewed(&secret.value));
+        Ok(Some(secret.life))
+    }
+}
+
+/// Waits until a secret's time is over; for ever where there is none.
+async fn elapsed(ending: &mut Option<Pin<Box<Sleep>>>) {
+    match ending {
+        Some(sleep) => sleep.await,
+        None => std::future::pending().await,
     }
 }
 
@@ -263,12 +325,16 @@ pub(super) fn heard(output: &[u8], nonce: &str) -> Option<Result<serde_json::Val
             .expect("a runtime without input and output can always be built");
     }
     let output = Box::new(std::io::Cursor::new(output.to_vec()));
-    let heard = RUNTIME.with(|runtime| runtime.block_on(listen(output, nonce, &mut |_, _| {})));
+    let (say, _to_say) = mpsc::unbounded_channel();
+    let listener = Listener { nonce, told: &mut |_| {}, secrets: None, say };
+    let heard = RUNTIME.with(|runtime| runtime.block_on(listener.listen(output)));
     match heard {
         Heard::Result(value) => Some(Ok(value)),
         Heard::Error { kind, why } => Some(Err((kind, why))),
         Heard::End => None,
-        Heard::Silence | Heard::TooMuch => panic!("a short text was neither read nor ended"),
+        Heard::Silence | Heard::TooMuch | Heard::NotRenewed(_) => {
+            panic!("a short text was neither read nor ended")
+        }
     }
 }
 

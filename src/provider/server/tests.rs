@@ -1,5 +1,6 @@
 //! The helper, driven as on a server but by a local `python3`: the same source, arguments and conversation.
 
+mod environment;
 mod guards;
 mod launch;
 mod repo;
@@ -75,6 +76,7 @@ impl Home {
             artifacts: pairs.collect::<BTreeMap<_, _>>(),
             disposable: disposable.iter().map(|&glob| glob.to_owned()).collect(),
             wanted: None,
+            fresh: false,
         };
         self.ask(&Ask::Probe(&request)).await.unwrap()
     }
@@ -117,7 +119,7 @@ impl Home {
 async fn converse<T: DeserializeOwned>(mut command: Command, ask: &Ask<'_>) -> Result<T> {
     let started = Started::own(command.spawn().unwrap());
     let exchange = Exchange { what: "cannot do it", limit: Duration::from_secs(60) };
-    exchange.carry_out(started, ask, &mut |_, _| {}).await
+    exchange.carry_out(started, ask).await
 }
 
 /// Runs git without the developer's own settings.

@@ -79,6 +79,8 @@ pub enum Kind {
     Network,
     /// The end of an upload is unknown.
     Unclear,
+    /// The store doesn't know the upload session any more, or takes nothing for it.
+    SessionGone,
     /// More bytes than may be stored.
     TooLarge,
     /// There is no such file.
@@ -129,6 +131,7 @@ impl Kind {
             }
             Self::Changed => "run `apply` again: it looks at what lies there now",
             Self::Mismatch | Self::Network | Self::Busy => "run `apply` again",
+            Self::SessionGone => "run `apply` again: it begins the upload anew",
             Self::Unclear => "run `apply` again: it looks whether the store has it",
             Self::NotGzip => "the stored version isn't what its name says; pin another one",
             Self::DiskFull => "free space on the server, or choose a larger `os_volume`",

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use secrecy::{ExposeSecret as _, SecretString};
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::digest::ContentHash;
 
@@ -33,6 +34,17 @@ pub struct ProbeRequest {
     pub disposable: Vec<String>,
     /// A commit of which the reply tells whether the checkout's HEAD contains it.
     pub wanted: Option<String>,
+    /// Read every artifact anew: what decides over a deletion trusts no earlier look.
+    pub fresh: bool,
+}
+
+/// What an artifact may have been made from and in.
+#[derive(Clone, Debug, Serialize)]
+pub struct SurroundingsRequest {
+    /// The checkout, below the home directory.
+    pub checkout: String,
+    /// The artifacts' paths below the checkout: what was made there is no change to it.
+    pub artifacts: Vec<String>,
 }
 
 /// What to clone, and where to.
@@ -77,12 +89,10 @@ pub struct Brought {
 }
 
 /// Which stored bytes to bring, and what they may replace.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub struct PullRequest {
     /// Where to, below the home directory.
     pub path: String,
-    /// The store's temporary link: a secret.
-    pub link: SecretString,
     /// The hash of the stored bytes.
     pub stored: ContentHash,
     /// How many stored bytes there are.
@@ -109,17 +119,20 @@ pub struct Pulled {
 pub struct PackRequest {
     /// Below the home directory.
     pub path: String,
-    /// Whether to pack it; otherwise it is copied as it is.
+    /// Whether to pack it.
     pub gzip: bool,
     /// The most bytes that may be stored.
     pub limit: u64,
+    /// Up to this size a file that isn't packed is copied; a larger one is sent as it lies there, each
+    /// request with the hash of the bytes that were counted.
+    pub copied: u64,
 }
 
-/// A copy on the server whose bytes can't change any more.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// A file that is ready to be stored: its bytes can't change any more, or a change would be noticed.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Packed {
-    /// The copy's name in the helper's own folder.
-    pub temp: String,
+    /// The copy's name in the helper's own folder; none for a file that is sent as it lies there.
+    pub temp: Option<String>,
     /// The hash of the unpacked bytes.
     pub payload: ContentHash,
     /// How many there are.
@@ -128,6 +141,25 @@ pub struct Packed {
     pub stored: ContentHash,
     /// How many there are.
     pub stored_size: u64,
+    /// The upload session in which an earlier run began to send these bytes.
+    #[serde(default, deserialize_with = "readable")]
+    pub session: Option<UploadSession>,
+}
+
+/// An upload session of the store, as the server remembers it between runs.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct UploadSession {
+    /// The store's id of it.
+    pub id: String,
+    /// When it began, by the store's clock.
+    pub started: Timestamp,
+}
+
+/// What a large upload ended with: every byte is in its session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub struct Sent {
+    /// How many bytes an earlier run had sent.
+    pub resumed: u64,
 }
 
 /// One operation of the helper, as it goes over the wire.
@@ -136,28 +168,45 @@ pub struct Packed {
 pub(super) enum Ask<'a> {
     Hello,
     Probe(&'a ProbeRequest),
+    Surroundings(&'a SurroundingsRequest),
     Clone(&'a CloneRequest),
     FastForward(&'a FastForwardRequest),
     Pull {
-        path: &'a str,
+        #[serde(flatten)]
+        ask: &'a PullRequest,
         #[serde(serialize_with = "exposed")]
-        link: &'a SecretString,
-        stored: ContentHash,
-        stored_size: u64,
-        gzip: bool,
-        payload: Option<ContentHash>,
-        replaces: Option<ContentHash>,
+        secret: &'a SecretString,
+        speed: f64,
     },
     Pack(&'a PackRequest),
     Push {
-        temp: &'a str,
-        #[serde(serialize_with = "exposed")]
-        link: &'a SecretString,
+        path: &'a str,
+        temp: Option<&'a str>,
         stored: ContentHash,
         stored_size: u64,
+        #[serde(serialize_with = "exposed")]
+        secret: &'a SecretString,
+        speed: f64,
+    },
+    PushSession {
+        path: &'a str,
+        temp: Option<&'a str>,
+        stored: ContentHash,
+        stored_size: u64,
+        session: &'a str,
+        started: Timestamp,
+        content_url: &'a str,
+        #[serde(serialize_with = "exposed")]
+        secret: &'a SecretString,
+        speed: f64,
     },
     DiscardPack {
-        temp: &'a str,
+        temp: Option<&'a str>,
+        stored: ContentHash,
+    },
+    /// Says what lies at some paths below the home directory, as a probe does.
+    Hash {
+        paths: &'a BTreeMap<String, String>,
     },
     FinishSetUp,
     Outcome {
@@ -168,28 +217,21 @@ pub(super) enum Ask<'a> {
     },
 }
 
-impl<'a> Ask<'a> {
-    pub(super) fn pull(ask: &'a PullRequest) -> Self {
-        let PullRequest { path, link, stored, stored_size, gzip, payload, replaces } = ask;
-        Self::Pull {
-            path,
-            link,
-            stored: *stored,
-            stored_size: *stored_size,
-            gzip: *gzip,
-            payload: *payload,
-            replaces: *replaces,
-        }
-    }
-
-    pub(super) fn push(packed: &'a Packed, link: &'a SecretString) -> Self {
-        Self::Push { temp: &packed.temp, link, stored: packed.stored, stored_size: packed.stored_size }
-    }
+/// A secret leaves its wrapping only here and in [`renewed`], on its way to the helper's standard input.
+fn exposed<S: Serializer>(secret: &&SecretString, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(secret.expose_secret())
 }
 
-/// A link leaves its wrapping only here, on its way to the helper's standard input.
-fn exposed<S: Serializer>(link: &&SecretString, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(link.expose_secret())
+/// Returns the line that brings a running helper another secret.
+pub(super) fn renewed(secret: &SecretString) -> Vec<u8> {
+    let mut line = serde_json::json!({"secret": secret.expose_secret()}).to_string().into_bytes();
+    line.push(b'\n');
+    line
+}
+
+/// Takes a note that can't be read for none: the session is then begun anew.
+fn readable<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<UploadSession>, D::Error> {
+    Ok(serde_json::from_value(serde_json::Value::deserialize(deserializer)?).ok())
 }
 
 /// One line of the helper's.
@@ -205,7 +247,21 @@ pub(super) struct Line {
 #[serde(rename_all = "snake_case")]
 pub(super) enum Word {
     Alive(()),
-    Progress { bytes: u64, total: Option<u64> },
+    Progress {
+        bytes: u64,
+        total: Option<u64>,
+    },
+    /// How many bytes an earlier run had moved.
+    Resumed(u64),
+    Waiting {
+        why: String,
+        seconds: u64,
+    },
+    /// The link or token is no good any more.
+    Want(()),
     Result(serde_json::Value),
-    Error { kind: super::trouble::Kind, why: Vec<String> },
+    Error {
+        kind: super::trouble::Kind,
+        why: Vec<String>,
+    },
 }

@@ -19,6 +19,7 @@ class Transfer:
         self.at_work = 0
         self.done = total - sum(self.length(number) for number in missing)
         self.under_way = 0
+        self.spare = None  # A connection that has nothing more to do.
 
     def length(self, number):
         return min(BLOCK, self.total - number * BLOCK)
@@ -30,7 +31,13 @@ class Transfer:
         with ThreadPoolExecutor(workers) as pool:
             for future in [pool.submit(self.work) for _ in range(workers)]:
                 patient_result(future)
+        self.end()
         talk.moved(self.done, self.total, last=True)
+
+    def end(self):
+        """Does what comes after the last block, and closes the last connection."""
+        if self.spare is not None:
+            self.spare.close()
 
     def work(self):
         line = None
@@ -63,6 +70,8 @@ class Transfer:
                 self.state.notify_all()
             raise
         finally:
+            with self.state:
+                line, self.spare = self.spare, line
             if line is not None:
                 line.close()
 
@@ -79,8 +88,10 @@ class Transfer:
             if self.pace.stopped or not self.runs:
                 return None
             run = self.runs[0]
-            left = sum(end - first for first, end in self.runs)
-            count = min(run[1] - run[0], max(1, min(self.most, left // self.connections)))
+            # An equal share of all that is still to come, others' requests under way included: so all end
+            # at once, and in few requests, each of which costs a round trip.
+            share = round((self.total - self.done - self.under_way) / BLOCK / self.connections)
+            count = min(run[1] - run[0], max(1, min(self.most, share)))
             mine = [run[0], run[0] + count]
             run[0] += count
             if run[0] == run[1]:

@@ -24,10 +24,13 @@ class Upload(Transfer):
         self.journal.note([first, end])
         run[0] = end
 
+    def end(self):
+        patiently(self.close_session)
+
     def close_session(self):
         """Sends what lies behind the last whole block, which ends the session: nothing can follow."""
         offset = self.total // BLOCK * BLOCK
-        line, tried = None, 0
+        line, tried = self.spare, 0
         while True:
             try:
                 self.pace.pass_gate()
@@ -44,7 +47,6 @@ class Upload(Transfer):
                 self.pace.trouble(again, tried)
         line.close()
         self.journal.note("closed")
-        talk.moved(self.total, self.total, last=True)
 
     def append(self, line, offset, length, digests, close=False):
         argument = {"cursor": {"session_id": self.session, "offset": offset}, "close": close,
@@ -137,7 +139,6 @@ def push_session(ask, home):
         journal.begin(lines)
         if "closed" not in lines:
             upload.carry_out()
-            patiently(upload.close_session)
         return {"resumed": resumed}
     finally:
         journal.close()

@@ -60,6 +60,7 @@ async fn a_missing_git_makes_the_checkout_unreadable_not_clean() {
         artifacts: BTreeMap::new(),
         disposable: Vec::new(),
         wanted: None,
+        fresh: false,
     };
     let probe: Probe = converse(command, &Ask::Probe(&request)).await.unwrap();
     assert_eq!(probe.git, None);
@@ -266,6 +267,7 @@ async fn the_environment_has_no_say_and_nothing_is_written() {
         artifacts: BTreeMap::new(),
         disposable: Vec::new(),
         wanted: None,
+        fresh: false,
     };
     let probe: Probe = converse(command, &Ask::Probe(&request)).await.unwrap();
     assert_eq!(dirty(&probe.checkout.unwrap()), ["modified train.py"]);

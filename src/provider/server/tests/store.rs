@@ -8,7 +8,10 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
 use crate::digest::ContentHash;
-use crate::provider::server::{PackRequest, Packed, PullRequest, Pulled};
+use crate::provider::server::{PackRequest, Packed, PullRequest, Pulled, Told};
+
+/// How fast the clock of pauses runs here.
+const SPEED: f64 = 1000.0;
 
 /// One scripted answer: raw bytes, after which the connection is closed.
 type Answer = Vec<u8>;
@@ -76,10 +79,9 @@ fn gzipped(bytes: &[u8]) -> Vec<u8> {
     Program::new("gzip").arg("-nc").arg(file.path()).output().unwrap().stdout
 }
 
-fn pull(store: &Store, stored: &[u8]) -> PullRequest {
+fn pull(stored: &[u8]) -> PullRequest {
     PullRequest {
         path: "lesson3/export.pkl".into(),
-        link: store.link.clone(),
         stored: ContentHash::of(stored),
         stored_size: stored.len() as u64,
         gzip: false,
@@ -88,8 +90,8 @@ fn pull(store: &Store, stored: &[u8]) -> PullRequest {
     }
 }
 
-async fn pulled(home: &Home, ask: &PullRequest) -> Result<Pulled> {
-    let result = home.ask::<Pulled>(&Ask::pull(ask)).await;
+async fn pulled(home: &Home, link: &SecretString, ask: &PullRequest) -> Result<Pulled> {
+    let result = home.ask::<Pulled>(&Ask::Pull { ask, secret: link, speed: SPEED }).await;
     let left: Vec<_> = [".dacapo", "lesson3"]
         .iter()
         .filter_map(|folder| std::fs::read_dir(home.path(folder)).ok())
@@ -111,12 +113,12 @@ async fn plain_and_packed_bytes_arrive_as_they_were() {
     for (stored, gzip) in [(&bytes, false), (&packed, true)] {
         let home = Home::new();
         let store = Store::new(vec![ok(stored)]).await;
-        let ask = PullRequest { gzip, payload: Some(ContentHash::of(&bytes)), ..pull(&store, stored) };
+        let ask = PullRequest { gzip, payload: Some(ContentHash::of(&bytes)), ..pull(stored) };
         let expected = Pulled { payload: ContentHash::of(&bytes), size: bytes.len() as u64 };
-        assert_eq!(pulled(&home, &ask).await.unwrap(), expected);
+        assert_eq!(pulled(&home, &store.link, &ask).await.unwrap(), expected);
         assert!(home.read("lesson3/export.pkl") == bytes);
         // Done already is done: the store isn't asked again.
-        assert_eq!(pulled(&home, &ask).await.unwrap(), expected);
+        assert_eq!(pulled(&home, &store.link, &ask).await.unwrap(), expected);
         assert_eq!(store.requests.lock().unwrap().len(), 1);
     }
 }
@@ -125,15 +127,14 @@ async fn plain_and_packed_bytes_arrive_as_they_were() {
 async fn progress_is_told_up_to_the_end() {
     let home = Home::new();
     let store = Store::new(vec![ok(b"twelve bytes")]).await;
-    let ask = pull(&store, b"twelve bytes");
+    let ask = pull(b"twelve bytes");
+    let ask = Ask::Pull { ask: &ask, secret: &store.link, speed: SPEED };
     let mut seen = Vec::new();
     let exchange = Exchange { what: "cannot do it", limit: Duration::from_secs(60) };
     let started = Started::own(home.command().spawn().unwrap());
-    let result = exchange
-        .carry_out::<Pulled>(started, &Ask::pull(&ask), &mut |bytes, total| seen.push((bytes, total)))
-        .await;
+    let result = exchange.converse::<Pulled>(started, &ask, &mut |told| seen.push(told), None).await;
     result.unwrap();
-    assert_eq!(seen.last(), Some(&(12, Some(12))));
+    assert_eq!(seen.last(), Some(&Told::Moved { bytes: 12, total: Some(12) }));
 }
 
 #[tokio::test]
@@ -142,7 +143,7 @@ async fn a_cut_transfer_goes_on_where_it_ended() {
     let rest =
         b"HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 4-11/12\r\nContent-Length: 8\r\n\r\nve bytes";
     let store = Store::new(vec![answer("200 OK", 12, b"twel"), rest.to_vec()]).await;
-    pulled(&home, &pull(&store, b"twelve bytes")).await.unwrap();
+    pulled(&home, &store.link, &pull(b"twelve bytes")).await.unwrap();
     assert_eq!(home.read("lesson3/export.pkl"), b"twelve bytes");
     let request = String::from_utf8(store.request(1)).unwrap();
     assert!(request.contains("Range: bytes=4-\r\n"), "{request}");
@@ -152,7 +153,7 @@ async fn a_cut_transfer_goes_on_where_it_ended() {
 async fn a_store_that_ignores_the_range_starts_over() {
     let home = Home::new();
     let store = Store::new(vec![answer("200 OK", 12, b"twel"), ok(b"twelve bytes")]).await;
-    pulled(&home, &pull(&store, b"twelve bytes")).await.unwrap();
+    pulled(&home, &store.link, &pull(b"twelve bytes")).await.unwrap();
     assert_eq!(home.read("lesson3/export.pkl"), b"twelve bytes");
 }
 
@@ -176,8 +177,8 @@ async fn wrong_bytes_never_reach_their_place() {
         let store = Store::new(vec![answer]).await;
         let payload = Some(ContentHash::of(b"payload")).filter(|_| gzip);
         let replaces = Some(ContentHash::of(b"old"));
-        let ask = PullRequest { gzip, payload, replaces, ..pull(&store, stored) };
-        assert_eq!(kind(pulled(&home, &ask).await), expected);
+        let ask = PullRequest { gzip, payload, replaces, ..pull(stored) };
+        assert_eq!(kind(pulled(&home, &store.link, &ask).await), expected);
         assert_eq!(home.read("lesson3/export.pkl"), b"old");
     }
 }
@@ -200,8 +201,8 @@ async fn only_the_bytes_that_were_planned_with_are_replaced() {
         }
         let store = Store::new(vec![ok(b"new")]).await;
         let replaces = replaces.map(|text| ContentHash::of(text.as_bytes()));
-        let ask = PullRequest { replaces, payload: Some(ContentHash::of(b"new")), ..pull(&store, b"new") };
-        let result = pulled(&home, &ask).await;
+        let ask = PullRequest { replaces, payload: Some(ContentHash::of(b"new")), ..pull(b"new") };
+        let result = pulled(&home, &store.link, &ask).await;
         assert_eq!(result.is_ok(), allowed, "{there:?} {result:?}");
         if allowed {
             assert_eq!(home.read("lesson3/export.pkl"), b"new");
@@ -236,9 +237,8 @@ async fn bytes_written_while_the_new_ones_travel_are_kept() {
         }
         let link = store_with(move || std::fs::write(place, "just trained").unwrap()).await;
         let replaces = there.map(|text| ContentHash::of(text.as_bytes()));
-        let unused = Store::new(vec![ok(b"")]).await;
-        let ask = PullRequest { link, replaces, ..pull(&unused, b"new") };
-        assert_eq!(kind(pulled(&home, &ask).await), Kind::Changed);
+        let ask = PullRequest { replaces, ..pull(b"new") };
+        assert_eq!(kind(pulled(&home, &link, &ask).await), Kind::Changed);
         assert_eq!(home.read("lesson3/export.pkl"), b"just trained");
     }
 }
@@ -250,23 +250,33 @@ async fn a_link_in_the_way_is_not_followed() {
     std::fs::create_dir(home.path("lesson3")).unwrap();
     std::os::unix::fs::symlink("../elsewhere", home.path("lesson3/export.pkl")).unwrap();
     let store = Store::new(vec![ok(b"new")]).await;
-    let ask = PullRequest { replaces: Some(ContentHash::of(b"precious")), ..pull(&store, b"new") };
-    assert_eq!(kind(pulled(&home, &ask).await), Kind::Occupied);
+    let ask = PullRequest { replaces: Some(ContentHash::of(b"precious")), ..pull(b"new") };
+    assert_eq!(kind(pulled(&home, &store.link, &ask).await), Kind::Occupied);
     assert_eq!(home.read("elsewhere"), b"precious");
 }
 
 #[tokio::test]
 async fn links_to_the_outside_need_https() {
     let home = Home::new();
-    let unused = Store::new(vec![ok(b"")]).await;
-    let ask = PullRequest { link: "http://192.0.2.1/secret".to_owned().into(), ..pull(&unused, b"new") };
-    assert_eq!(kind(pulled(&home, &ask).await), Kind::BadRequest);
+    let link = "http://192.0.2.1/secret".to_owned().into();
+    assert_eq!(kind(pulled(&home, &link, &pull(b"new")).await), Kind::BadRequest);
 }
 
 // Storing.
 
+fn push<'a>(packed: &'a Packed, link: &'a SecretString) -> Ask<'a> {
+    Ask::Push {
+        path: "lesson3/export.pkl",
+        temp: packed.temp.as_deref(),
+        stored: packed.stored,
+        stored_size: packed.stored_size,
+        secret: link,
+        speed: SPEED,
+    }
+}
+
 async fn pack(home: &Home, gzip: bool, limit: u64) -> Result<Packed> {
-    home.ask(&Ask::Pack(&PackRequest { path: "lesson3/export.pkl".into(), gzip, limit })).await
+    home.ask(&Ask::Pack(&PackRequest { path: "lesson3/export.pkl".into(), gzip, limit, copied: limit })).await
 }
 
 #[tokio::test]
@@ -276,15 +286,15 @@ async fn packing_is_deterministic_and_unpacks_to_the_same_bytes() {
     let path = home.write("lesson3/export.pkl", &bytes);
     let packed = pack(&home, true, 1_000_000).await.unwrap();
     assert_eq!((packed.payload, packed.size), (ContentHash::of(&bytes), bytes.len() as u64));
-    let stored = home.read(&format!(".dacapo/{}", packed.temp));
+    let stored = home.read(&format!(".dacapo/{}", packed.temp.as_deref().unwrap()));
     assert_eq!((packed.stored, packed.stored_size), (ContentHash::of(&stored), stored.len() as u64));
     let long_ago = std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
     std::fs::File::open(&path).unwrap().set_modified(long_ago).unwrap();
     assert_eq!(pack(&home, true, 1_000_000).await.unwrap(), packed);
     let store = Store::new(vec![ok(&stored)]).await;
     let other = Home::new();
-    let ask = PullRequest { gzip: true, payload: Some(packed.payload), ..pull(&store, &stored) };
-    pulled(&other, &ask).await.unwrap();
+    let ask = PullRequest { gzip: true, payload: Some(packed.payload), ..pull(&stored) };
+    pulled(&other, &store.link, &ask).await.unwrap();
     assert_eq!(other.read("lesson3/export.pkl"), bytes);
 }
 
@@ -317,7 +327,7 @@ async fn what_was_packed_is_sent_though_the_file_moves_on() {
     home.write("lesson3/export.pkl", "version 2");
     let reply = format!("{{\"content-hash\":\"{}\"}}", packed.stored);
     let store = Store::new(vec![ok(reply.as_bytes())]).await;
-    let content: ContentHash = home.ask(&Ask::push(&packed, &store.link)).await.unwrap();
+    let content: ContentHash = home.ask(&push(&packed, &store.link)).await.unwrap();
     assert_eq!(content, ContentHash::of(b"version 1"));
     let request = String::from_utf8(store.request(0)).unwrap();
     assert!(
@@ -327,9 +337,11 @@ async fn what_was_packed_is_sent_though_the_file_moves_on() {
     assert!(request.contains("Content-Type: application/octet-stream\r\n"), "{request}");
     assert!(request.ends_with("\r\n\r\nversion 1"), "{request}");
     for _ in 0..2 {
-        home.ask::<()>(&Ask::DiscardPack { temp: &packed.temp }).await.unwrap();
+        home.ask::<()>(&Ask::DiscardPack { temp: packed.temp.as_deref(), stored: packed.stored })
+            .await
+            .unwrap();
     }
-    assert!(!home.path(".dacapo").join(&packed.temp).exists());
+    assert!(!home.path(".dacapo").join(packed.temp.as_deref().unwrap()).exists());
 }
 
 #[tokio::test]
@@ -351,7 +363,7 @@ async fn an_upload_counts_only_with_the_stores_own_hash() {
     ];
     for (answer, expected) in cases {
         let store = Store::new(vec![answer]).await;
-        let error = home.ask::<ContentHash>(&Ask::push(&packed, &store.link)).await.unwrap_err();
+        let error = home.ask::<ContentHash>(&push(&packed, &store.link)).await.unwrap_err();
         assert!(!error.to_string().contains("secret"), "{error}");
         assert_eq!(error.trouble, Trouble::Said(expected), "{error}");
     }
@@ -362,6 +374,10 @@ async fn discarding_touches_nothing_but_packed_copies() {
     let home = Home::new();
     home.write("lesson3/export.pkl", "precious");
     for temp in ["../lesson3/export.pkl", "marker", "", "pack-../../lesson3/export.pkl"] {
-        assert_eq!(kind(home.ask::<()>(&Ask::DiscardPack { temp }).await), Kind::BadRequest, "{temp}");
+        assert_eq!(
+            kind(home.ask::<()>(&Ask::DiscardPack { temp: Some(temp), stored: ContentHash::of(b"") }).await),
+            Kind::BadRequest,
+            "{temp}"
+        );
     }
 }
