@@ -1,4 +1,6 @@
+import json
 import os
+import tempfile
 import time
 from pathlib import Path
 
@@ -15,10 +17,13 @@ def pytest_report_header():
 
 
 @pytest.fixture(scope="session")
-def world(tmp_path_factory):
-    world = World(tmp_path_factory.mktemp("world"), clock_speed=SPEED)
-    yield world
-    world.stop()
+def world():
+    # In memory, where there is such a place: the world writes everything down before it answers.
+    place = "/dev/shm" if os.path.isdir("/dev/shm") else None
+    with tempfile.TemporaryDirectory(dir=place) as folder:
+        world = World(folder, clock_speed=SPEED)
+        yield world
+        world.stop()
 
 
 @pytest.fixture
@@ -67,21 +72,23 @@ class Home:
 
     def left(self):
         """Returns what is there beside the user's own files, the lock and the cache of hashes."""
-        own = os.fsencode(self.folder / ".dacapo")
-        names = os.listdir(own) if os.path.isdir(own) else []
-        left = [name for name in names if name not in (b"lock", b"hashes", b"marker")]
-        for folder, _, names in os.walk(os.fsencode(self.folder)):
-            left += [name for name in names if b"dacapo-part" in name]
-        return sorted(left)
+        own = self.path(".dacapo")
+        names = set(os.listdir(os.fsencode(own))) if own.exists() else set()
+        names -= {b"lock", b"hashes", b"marker"}
+        if (own / "hashes").exists():
+            known = json.loads((own / "hashes").read_bytes()).values()
+            names -= {b"blocks-" + entry[-1].encode() for entry in known}
+        for _, _, there in os.walk(os.fsencode(self.folder)):
+            names |= {name for name in there if b"dacapo-part" in name}
+        return sorted(names)
 
 
-def aged(folder, below, data):
-    """A home with a file that has been there for a while: long enough for the cache of hashes."""
-    home = Home(folder)
-    place = home.write(below, data)
-    # By the file's own times, of which one can't be set.
+def age(place):
+    """Waits until a file has been there long enough for the cache of hashes.
+
+    By the file's own times, of which one can't be set.
+    """
     until(lambda: time.time_ns() - place.stat().st_ctime_ns > 3_050_000_000)
-    return home
 
 
 @pytest.fixture
@@ -109,8 +116,18 @@ def stored(laptop):
     def stored(data, path="lesson3/export.pkl", **more):
         metadata = laptop.put(f"/{len(laptop.stored)}_export.pkl", data)
         laptop.stored.append(metadata)
-        return dict({
-            "op": "pull", "path": path, "secret": laptop.link(metadata["path_lower"]), "stored": content_hash(data),
-            "stored_size": len(data), "gzip": False, "payload": content_hash(data), "replaces": None}, **more)
+        return dict(
+            {
+                "op": "pull",
+                "path": path,
+                "secret": laptop.link(metadata["path_lower"]),
+                "stored": content_hash(data),
+                "stored_size": len(data),
+                "gzip": False,
+                "payload": content_hash(data),
+                "replaces": None,
+            },
+            **more,
+        )
 
     return stored

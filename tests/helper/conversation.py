@@ -45,8 +45,15 @@ class Conversation:
         self.peak = 0
         environment = {"HOME": str(home), "PATH": os.environ["PATH"]}
         self.process = subprocess.Popen(
-            [PYTHON, *arguments()], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            cwd=home, env=environment, start_new_session=True, preexec_fn=prepare)
+            [PYTHON, *arguments()],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=home,
+            env=environment,
+            start_new_session=True,
+            preexec_fn=prepare,
+        )
         self.errors = b""
         self.threads = [threading.Thread(target=self.listen), threading.Thread(target=self.listen_to_errors)]
         for thread in self.threads:

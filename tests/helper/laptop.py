@@ -49,7 +49,9 @@ class Laptop:
     def seed(self, path, data):
         """Puts bytes there behind the service's back."""
         encoded = base64.b64encode(data).decode()
-        self.world.admin("POST", "seed_store", {"path": path, "bytes": encoded, "modified": "2026-11-20T10:00:00Z"})
+        self.world.admin(
+            "POST", "seed_store", {"path": path, "bytes": encoded, "modified": "2026-11-20T10:00:00Z"}
+        )
 
     def metadata(self, path):
         return self.call("files/get_metadata", {"path": path})
@@ -68,8 +70,12 @@ class Laptop:
 
     def token(self):
         """A token that can write and nothing else."""
-        form = {"grant_type": "refresh_token", "refresh_token": self.world.ready["dropbox_refresh_token"],
-                "client_id": self.world.ready["dropbox_app_key"], "scope": "files.content.write"}
+        form = {
+            "grant_type": "refresh_token",
+            "refresh_token": self.world.ready["dropbox_refresh_token"],
+            "client_id": self.world.ready["dropbox_app_key"],
+            "scope": "files.content.write",
+        }
         reply = self.http.post(f"{self.world.ready['dropbox_api']}/oauth2/token", data=form, timeout=60)
         assert reply.status_code == 200, reply.text
         return reply.json()["access_token"]
@@ -83,7 +89,10 @@ class Laptop:
 
     def finish(self, session, size, path):
         """Makes a file of a session; returns the answer, whatever it is."""
-        argument = {"cursor": {"session_id": session, "offset": size}, "commit": {"path": path, "mode": "add"}}
+        argument = {
+            "cursor": {"session_id": session, "offset": size},
+            "commit": {"path": path, "mode": "add"},
+        }
         return self.send("files/upload_session/finish", argument)
 
     # What the store was asked
@@ -105,8 +114,14 @@ class Laptop:
         for request in self.world.requests():
             if request["path"].endswith("/append_v2"):
                 argument = json.loads(request["headers"]["dropbox-api-arg"])
-                found.append((argument["cursor"]["offset"], argument["close"], request["status"],
-                              request.get("struck")))
+                found.append(
+                    (
+                        argument["cursor"]["offset"],
+                        argument["close"],
+                        request["status"],
+                        request.get("struck"),
+                    )
+                )
         return found
 
     def fail(self, *rules):

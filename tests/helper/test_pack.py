@@ -8,7 +8,7 @@ import stat
 import time
 
 import pytest
-from conftest import aged
+from conftest import Home, age
 from data import noise, pattern
 from laptop import BLOCK, content_hash
 
@@ -33,8 +33,13 @@ def test_what_is_packed_unpacks_to_the_same_bytes(home, size):
     raw = home.read(".dacapo/" + packed["temp"])
     assert gzip.decompress(raw) == data
     assert packed == {
-        "temp": packed["temp"], "payload": content_hash(data), "size": size, "stored": content_hash(raw),
-        "stored_size": len(raw), "session": None}
+        "temp": packed["temp"],
+        "payload": content_hash(data),
+        "size": size,
+        "stored": content_hash(raw),
+        "stored_size": len(raw),
+        "session": None,
+    }
 
 
 def test_equal_bytes_are_packed_equally(home, other_home):
@@ -54,15 +59,25 @@ def test_a_small_file_is_copied_and_what_was_copied_stays(home, size):
     packed = home.ask(pack(gzip=False))
     home.write(PLACE, b"another version")
     assert home.read(".dacapo/" + packed["temp"]) == data
-    assert (packed["stored"], packed["stored_size"]) == (packed["payload"], packed["size"]) == (content_hash(data), size)
+    assert (
+        (packed["stored"], packed["stored_size"])
+        == (packed["payload"], packed["size"])
+        == (content_hash(data), size)
+    )
 
 
 def test_a_large_file_is_not_copied(home):
     data = noise(2 * BLOCK)
     home.write(PLACE, data)
     packed = home.ask(pack(gzip=False, copied=BLOCK))
-    assert packed == {"temp": None, "payload": content_hash(data), "size": len(data), "stored": content_hash(data),
-                      "stored_size": len(data), "session": None}
+    assert packed == {
+        "temp": None,
+        "payload": content_hash(data),
+        "size": len(data),
+        "stored": content_hash(data),
+        "stored_size": len(data),
+        "session": None,
+    }
     assert not any(name.startswith("pack") for name in os.listdir(home.path(".dacapo")))
 
 
@@ -75,7 +90,9 @@ def test_a_discarded_pack_leaves_nothing(home, packing):
         assert home.left() == []
 
 
-@pytest.mark.parametrize("temp", ["../lesson3/export.pkl", "marker", "pack-../../lesson3/export.pkl", "pack-" + 64 * "x"])
+@pytest.mark.parametrize(
+    "temp", ["../lesson3/export.pkl", "marker", "pack-../../lesson3/export.pkl", "pack-" + 64 * "x"]
+)
 def test_discarding_touches_nothing_but_packs(home, temp):
     home.write(PLACE, b"precious")
     home.write(".dacapo/marker", b"precious")
@@ -135,12 +152,19 @@ def bound(place):
         os.chdir(here)
 
 
-@pytest.mark.parametrize("put, kind", [
-    (lambda place: None, "missing"), (os.mkdir, "occupied"), (os.mkfifo, "occupied"), (bound, "os"),
-    (lambda place: os.symlink("/etc/passwd", place), "occupied"), (lambda place: os.symlink("nowhere", place), "occupied"),
-    # Only root can make a device; anybody can lead to one.
-    (device if os.geteuid() == 0 else lambda place: os.symlink("/dev/zero", place), "occupied"),
-])
+@pytest.mark.parametrize(
+    "put, kind",
+    [
+        (lambda place: None, "missing"),
+        (os.mkdir, "occupied"),
+        (os.mkfifo, "occupied"),
+        (bound, "os"),
+        (lambda place: os.symlink("/etc/passwd", place), "occupied"),
+        (lambda place: os.symlink("nowhere", place), "occupied"),
+        # Only root can make a device; anybody can lead to one.
+        (device if os.geteuid() == 0 else lambda place: os.symlink("/dev/zero", place), "occupied"),
+    ],
+)
 def test_what_is_no_file_is_refused(home, put, kind):
     home.path("lesson3").mkdir()
     put(home.path(PLACE))
@@ -178,9 +202,22 @@ def test_holes_are_read_as_what_they_stand_for(home):
     assert packed["stored_size"] < 100_000
 
 
-@pytest.mark.parametrize("name", [
-    b"with blanks and 'quotes' \"of\" both kinds", b"-rf", b"$(touch x); `touch y` & # %s", b"two\nlines\t\r", b"\xff\xfe\x80 no text",
-    "übergröße 模型 🎼".encode(), b"a" * 250, b"~", b"*", b"\\", b"..."])
+@pytest.mark.parametrize(
+    "name",
+    [
+        b"with blanks and 'quotes' \"of\" both kinds",
+        b"-rf",
+        b"$(touch x); `touch y` & # %s",
+        b"two\nlines\t\r",
+        b"\xff\xfe\x80 no text",
+        "übergröße 模型 🎼".encode(),
+        b"a" * 250,
+        b"~",
+        b"*",
+        b"\\",
+        b"...",
+    ],
+)
 def test_odd_names_are_names(home, name):
     place = os.path.join(os.fsencode(home.path("lesson3")), name)
     os.makedirs(os.path.dirname(place))
@@ -202,7 +239,8 @@ def test_a_name_that_is_no_text_is_still_told_in_an_error(home):
 @pytest.fixture(scope="module")
 def large(tmp_path_factory):
     """An aged file that the cache takes, in a home that already has it packed."""
-    home = aged(tmp_path_factory.mktemp("large"), PLACE, pattern(20 * 1024 * 1024))
+    home = Home(tmp_path_factory.mktemp("large"))
+    age(home.write(PLACE, pattern(20 * 1024 * 1024)))
     return home, home.ask(pack())
 
 

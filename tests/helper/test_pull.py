@@ -99,7 +99,11 @@ def test_a_part_other_than_the_one_asked_for_is_not_believed(home, stored, said)
         lies = first == BLOCK and not lied
         if lies:
             lied.append(True)
-        return 206, {"Content-Range": said if lies else right}, data[:BLOCK] if lies else data[first : last + 1]
+        return (
+            206,
+            {"Content-Range": said if lies else right},
+            data[:BLOCK] if lies else data[first : last + 1],
+        )
 
     lied = []
     with StandIn(answer) as store:

@@ -24,8 +24,15 @@ def half_way(home, world):
         with Way(world.ready["dropbox_content"], down=blocks * BLOCK, hold=True) as way:
             helper = home.start(dict(ask, secret=way.through(ask["secret"]), connections=2))
             # What is on its way in two connections when nothing comes any more, and the headers.
-            until(lambda: way.full.is_set() and any(
-                len(place.read_bytes().splitlines()) > blocks - 3 for place in set(journals(home)) - known))
+            until(
+                lambda: (
+                    way.full.is_set()
+                    and any(
+                        len(place.read_bytes().splitlines()) > blocks - 3
+                        for place in set(journals(home)) - known
+                    )
+                )
+            )
             helper.kill()
 
     return half_way
@@ -222,3 +229,17 @@ def test_a_store_without_ranges_starts_over_and_is_right(home, stored, half_way)
     with StandIn(lambda request, number: (200, {}, data)) as store:
         home.ask(dict(ask, secret=store.link))
     assert home.read(PLACE) == data and home.left() == []
+
+
+def test_killed_while_it_unpacks_it_still_comes_to_its_end(home, stored, laptop):
+    data = bytes(60 * BLOCK)
+    packed = gzip.compress(data, 1)
+    ask = stored(packed, gzip=True, payload=content_hash(data))
+    helper = home.start(ask)
+    until(lambda: home.path(PART).exists() and home.path(PART).stat().st_size > 0)
+    helper.kill()
+    assert not home.path(PLACE).exists()
+    asked = len(laptop.gets())
+    home.ask(ask)
+    assert home.read(PLACE) == data
+    assert home.left() == [] and len(laptop.gets()) == asked

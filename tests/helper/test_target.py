@@ -19,10 +19,20 @@ def hash_or_none(data):
     return None if data is None else content_hash(data)
 
 
-@pytest.mark.parametrize("there, replaces, allowed", [
-    (None, None, True), (b"", None, True), (b"old", b"old", True), (b"new", b"old", True), (b"new", None, True),
-    (b"work", None, False), (b"work", b"old", False), (None, b"old", False), (b"", b"old", True),
-])
+@pytest.mark.parametrize(
+    "there, replaces, allowed",
+    [
+        (None, None, True),
+        (b"", None, True),
+        (b"old", b"old", True),
+        (b"new", b"old", True),
+        (b"new", None, True),
+        (b"work", None, False),
+        (b"work", b"old", False),
+        (None, b"old", False),
+        (b"", b"old", True),
+    ],
+)
 def test_only_the_bytes_that_were_planned_with_are_replaced(home, stored, there, replaces, allowed):
     if there is not None:
         home.write(PLACE, there)
@@ -80,8 +90,10 @@ def looks_like(place):
     return ("file", place.read_bytes()) if place.exists() else None
 
 
-@pytest.mark.parametrize("change", [
-    overwritten, overwritten_with_its_old_time, appended, renamed_over, made_a_link, made_a_folder, removed])
+@pytest.mark.parametrize(
+    "change",
+    [overwritten, overwritten_with_its_old_time, appended, renamed_over, made_a_link, made_a_folder, removed],
+)
 def test_what_changes_while_the_new_bytes_travel_stays(home, stored, change):
     place = home.write(PLACE, b"work")
     after = []
@@ -141,10 +153,16 @@ def bound(place):
         end.bind(str(place))
 
 
-@pytest.mark.parametrize("put, kind", [
-    (os.mkdir, "occupied"), (os.mkfifo, "occupied"), (link_to_a_file, "occupied"), (bound, "os"),
-    (lambda place: os.symlink("nowhere", place), "occupied"),
-])
+@pytest.mark.parametrize(
+    "put, kind",
+    [
+        (os.mkdir, "occupied"),
+        (os.mkfifo, "occupied"),
+        (link_to_a_file, "occupied"),
+        (bound, "os"),
+        (lambda place: os.symlink("nowhere", place), "occupied"),
+    ],
+)
 def test_what_is_no_file_is_in_the_way(home, stored, laptop, put, kind, monkeypatch):
     place = home.path(PLACE)
     place.parent.mkdir()

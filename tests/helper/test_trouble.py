@@ -1,4 +1,4 @@
-"""A store that has trouble, and links that end: what a pull waits for, what it asks for, what it gives up on."""
+"""A store in trouble, and links that end: what a pull waits for, asks for, and gives up on."""
 
 import datetime
 
@@ -22,7 +22,9 @@ def path_of(link):
     return "/" + link.split("/", 3)[3]
 
 
-@pytest.mark.parametrize("fault", ["dropbox_down", "bad_gateway", "internal_error", "cut", "half_body", "unknown_failure"])
+@pytest.mark.parametrize(
+    "fault", ["dropbox_down", "bad_gateway", "internal_error", "cut", "half_body", "unknown_failure"]
+)
 def test_passing_trouble_is_waited_out(home, stored, laptop, fault):
     data = noise(3 * BLOCK)
     ask = stored(data)
@@ -69,13 +71,23 @@ def test_the_pause_that_is_asked_for_is_told_and_kept(home, stored, laptop):
     assert home.read(PLACE) == data
 
 
-@pytest.mark.parametrize("told, seconds", [
-    ({"retry-after": "7"}, 7), ({"retry-after": "0"}, 0), ({}, 1), ({"retry-after": "soon"}, 1),
-    ({"retry-after": "nan"}, 1), ({"retry-after": "-3"}, 1), ({"retry-after": "date+7"}, 1),
-    ({"body": {"error": {"reason": {".tag": "too_many_requests"}, "retry_after": 9}}}, 9),
-    ({"body": {"error": {"reason": {".tag": "too_many_write_operations"}}}}, 1), ({"body": ["?"]}, 1),
-    ({"retry-after": "31536000"}, 600), ({"retry-after": "inf"}, 600),
-])
+@pytest.mark.parametrize(
+    "told, seconds",
+    [
+        ({"retry-after": "7"}, 7),
+        ({"retry-after": "0"}, 0),
+        ({}, 1),
+        ({"retry-after": "soon"}, 1),
+        ({"retry-after": "nan"}, 1),
+        ({"retry-after": "-3"}, 1),
+        ({"retry-after": "date+7"}, 1),
+        ({"body": {"error": {"reason": {".tag": "too_many_requests"}, "retry_after": 9}}}, 9),
+        ({"body": {"error": {"reason": {".tag": "too_many_write_operations"}}}}, 1),
+        ({"body": ["?"]}, 1),
+        ({"retry-after": "31536000"}, 600),
+        ({"retry-after": "inf"}, 600),
+    ],
+)
 def test_every_way_to_ask_for_a_pause_is_understood(home, stored, laptop, told, seconds):
     told = dict(told)
     ask = dict(stored(b"twelve bytes"), speed=6000)
@@ -156,7 +168,9 @@ def test_a_link_that_comes_unasked_is_used(home, stored, laptop):
     assert home.read(PLACE) == b"twelve bytes"
 
 
-@pytest.mark.parametrize("line", [b"\n", b"nonsense\n", b'{"secret": null}\n', b'{"secret": ""}\n', b'{"secret": 3}\n', b"[]\n"])
+@pytest.mark.parametrize(
+    "line", [b"\n", b"nonsense\n", b'{"secret": null}\n', b'{"secret": ""}\n', b'{"secret": 3}\n', b"[]\n"]
+)
 def test_lines_that_bring_nothing_change_nothing(home, stored, laptop, line):
     ask = stored(b"twelve bytes")
     laptop.fail(answer(410, "Gone", path=path_of(ask["secret"])))
@@ -179,11 +193,17 @@ def test_a_helper_that_waits_for_a_link_ends_when_nobody_is_there_to_bring_one(h
 # Where links may lead, and what is said of them
 
 
-@pytest.mark.parametrize("link", [
-    "http://192.0.2.1/secret-secret-secret", "http://127.example.org/secret-secret-secret",
-    "http://127.0.0.1.example.org/secret-secret-secret", "ftp://127.0.0.1/secret-secret-secret",
-    "file:///etc/passwd-secret-secret", "secret-secret-secret-secret",
-])
+@pytest.mark.parametrize(
+    "link",
+    [
+        "http://192.0.2.1/secret-secret-secret",
+        "http://127.example.org/secret-secret-secret",
+        "http://127.0.0.1.example.org/secret-secret-secret",
+        "ftp://127.0.0.1/secret-secret-secret",
+        "file:///etc/passwd-secret-secret",
+        "secret-secret-secret-secret",
+    ],
+)
 def test_links_to_the_outside_need_https(home, stored, link):
     error = home.refused(dict(stored(b"twelve bytes"), secret=link))
     assert error.kind == "bad_request"
@@ -209,10 +229,14 @@ def test_what_was_brought_was_verified_whatever_happened(home, stored, laptop):
     data = noise(10 * BLOCK + 1)
     ask = stored(data)
     laptop.fail(
-        {"path": GET, "skip": 1, "fault": "cut"}, {"path": GET, "skip": 2, "fault": "half_body"},
-        {"path": GET, "skip": 3, "fault": "too_many_requests"}, {"path": GET, "skip": 4, "fault": "dropbox_down"},
-        {"path": GET, "skip": 6, "fault": "html_body"}, {"path": GET, "skip": 7, "fault": "empty_body"},
-        answer(410, "Gone", skip=9))
+        {"path": GET, "skip": 1, "fault": "cut"},
+        {"path": GET, "skip": 2, "fault": "half_body"},
+        {"path": GET, "skip": 3, "fault": "too_many_requests"},
+        {"path": GET, "skip": 4, "fault": "dropbox_down"},
+        {"path": GET, "skip": 6, "fault": "html_body"},
+        {"path": GET, "skip": 7, "fault": "empty_body"},
+        answer(410, "Gone", skip=9),
+    )
     helper = home.start(ask, renew=lambda: laptop.link("/0_export.pkl"))
     assert helper.result()["payload"] == content_hash(data)
     assert home.read(PLACE) == data and home.left() == []

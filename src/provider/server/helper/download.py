@@ -143,7 +143,7 @@ def blocks_at(path, lines, total):
         return {}
     try:
         info = os.fstat(descriptor)
-        # A crash right after it was put in place leaves a second name of the user's file, not ours to write to.
+        # A crash right after it was put in place leaves a second name of the user's file: not ours to write.
         if info.st_nlink != 1:
             return {}
         told = {}

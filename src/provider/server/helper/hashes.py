@@ -207,7 +207,7 @@ class Known:
         """Looks may run beside each other, so each writes to a name of its own first."""
         part = place + b".%d" % os.getpid()
         try:
-            with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as file:
+            with new_file(part) as file:
                 file.write(content)
             os.replace(part, place)
         except OSError:

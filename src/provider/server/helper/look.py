@@ -11,8 +11,8 @@ class Git:
         self.environment["GIT_CEILING_DIRECTORIES"] = os.fsdecode(os.path.dirname(folder))
 
     def try_run(self, *arguments, **options):
-        command = ["git", "-c", "safe.directory=*", "-c", "core.fsmonitor=false", "-c", "core.quotePath=false",
-                   "-c", "gc.auto=0", "-c", "maintenance.auto=false"]
+        command = ["git", "-c", "safe.directory=*", "-c", "core.fsmonitor=false",
+                   "-c", "core.quotePath=false", "-c", "gc.auto=0", "-c", "maintenance.auto=false"]
         try:
             code, out, err = run(command + list(arguments), self.environment, cwd=self.folder, **options)
             # A version manager's stand-in says so by its exit code.
@@ -35,7 +35,8 @@ class Git:
 
 def git_environment():
     chosen = ("GIT_CONFIG_NOSYSTEM", "GIT_CONFIG_GLOBAL")  # Which settings are read, not what to work on.
-    kept = {name: value for name, value in os.environ.items() if name in chosen or not name.startswith("GIT_")}
+    kept = {name: value for name, value in os.environ.items()
+            if name in chosen or not name.startswith("GIT_")}
     kept.update(GIT_OPTIONAL_LOCKS="0", GIT_TERMINAL_PROMPT="0", LC_ALL="C.UTF-8", LANGUAGE="C")
     return kept
 

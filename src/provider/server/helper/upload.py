@@ -122,7 +122,8 @@ def push_session(ask, home):
     only_one(home)
     known = Known(home)
     descriptor = open_source(ask, home)
-    journal = Journal(session_place(home, ask["stored"]), [ask["session"], ask["started"], ask["stored_size"]])
+    about = [ask["session"], ask["started"], ask["stored_size"]]
+    journal = Journal(session_place(home, ask["stored"]), about)
     try:
         digests = known.digests(ask["stored"], ask["stored_size"])
         if digests is None:
