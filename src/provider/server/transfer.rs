@@ -95,7 +95,7 @@ pub struct Host {
 
 enum Place {
     /// The rented machine.
-    Server(Connection),
+    Server(Box<Connection>),
     /// This laptop, and the folder there that stands for the home directory.
     Laptop(PathBuf),
 }
@@ -103,7 +103,7 @@ enum Place {
 impl Host {
     /// Returns the rented machine that a connection leads to.
     pub fn server(connection: Connection) -> Self {
-        Self { place: Place::Server(connection), helper: None }
+        Self { place: Place::Server(Box::new(connection)), helper: None }
     }
 
     /// Returns this laptop, with `folder` in place of the home directory.

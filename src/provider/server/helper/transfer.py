@@ -89,8 +89,9 @@ class Transfer:
                 return None
             run = self.runs[0]
             # An equal share of all that is still to come, others' requests under way included: so all end
-            # at once, and in few requests, each of which costs a round trip.
-            share = round((self.total - self.done - self.under_way) / BLOCK / self.connections)
+            # at once, and in few requests, each of which costs a round trip. Rounded up, because bytes that
+            # wait in buffers count as moved already.
+            share = -(-(self.total - self.done - self.under_way) // (BLOCK * self.connections))
             count = min(run[1] - run[0], max(1, min(self.most, share)))
             mine = [run[0], run[0] + count]
             run[0] += count
