@@ -124,6 +124,8 @@ def download(ask, path, journal):
             content = Download(ask, descriptor, journal, {}, ranges=False).carry_out()
         if content != ask["stored"]:
             # Parts of a file have been served wrongly before; the whole in one piece is another path there.
+            journal.close()
+            journal.begin([])
             content = Download(ask, descriptor, journal, {}, ranges=False).carry_out()
         patiently(os.fsync, descriptor)
     finally:

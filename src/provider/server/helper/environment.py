@@ -55,7 +55,8 @@ def site_packages(lib):
         names = sorted(os.listdir(lib))
     except OSError:
         return []
-    return [os.fsdecode(os.path.join(lib, name, b"site-packages")) for name in names if name.startswith(b"python3")]
+    pythons = [name for name in names if name.startswith(b"python3")]
+    return [os.fsdecode(os.path.join(lib, name, b"site-packages")) for name in pythons]
 
 
 def own_folders():

@@ -212,7 +212,7 @@ def pack_place(ask, home):
 def discard_pack(ask, home):
     Known(home).forget_digests(ask["stored"])
     remove(session_place(home, ask["stored"]))
-    if ask["temp"]:
+    if ask["temp"] is not None:
         remove(pack_place(ask, home))
         remove(note_place(home, ask["temp"]))
     return None

@@ -3,7 +3,7 @@
 
 def open_source(ask, home):
     """Opens what is to be sent: the packed copy or, where there is none, the file itself."""
-    place = pack_place(ask, home) if ask["temp"] else below(home, ask["path"])
+    place = pack_place(ask, home) if ask["temp"] is not None else below(home, ask["path"])
     try:
         descriptor = open_regular(place)
     except FileNotFoundError:
