@@ -6,6 +6,7 @@
 mod bring;
 mod hold;
 mod machine;
+mod prune;
 mod shared;
 
 use std::path::Path;
@@ -18,7 +19,7 @@ use tokio::sync::Notify;
 use crate::error::{Error, ExitCode, Result};
 use crate::event::{Event, Sender, Stage};
 use crate::guard::{Discard, Finding};
-use crate::plan::{Action, Kind, Plan};
+use crate::plan::{Action, Kind, Plan, Prune};
 use crate::provider::Providers;
 use crate::spec::Spec;
 
@@ -92,10 +93,19 @@ pub struct Outcome {
 /// Actions run in the plan's order; one that waits for a failed one isn't started. A plan with blocked
 /// changes or findings is carried out as far as it goes: its deletion fails on the evidence.
 pub async fn apply(plan: &Plan, context: &Context<'_>, hold: &mut Hold) -> Outcome {
+    act(&plan.actions, context, hold).await
+}
+
+/// Deletes the versions that are planned to go, under the lease that `hold` stands for.
+pub async fn prune(plan: &Prune, context: &Context<'_>, hold: &mut Hold) -> Outcome {
+    act(&plan.actions, context, hold).await
+}
+
+async fn act(actions: &[Action], context: &Context<'_>, hold: &mut Hold) -> Outcome {
     let mut outcome = Outcome::default();
     let mut failed: Vec<usize> = Vec::new();
     let mut shared = Shared::default();
-    for action in &plan.actions {
+    for action in actions {
         let held_up = action.after().iter().any(|id| failed.contains(id));
         if held_up || context.interrupt.is_requested() {
             outcome.interrupted |= !held_up;
@@ -148,6 +158,9 @@ async fn carry_out(
         Kind::SaveBranch { snapshot, tips, tags, .. } => run.save_branch(snapshot, tips, tags).await?,
         Kind::SetUp => run.finish_set_up().await?,
         Kind::Delete { .. } => run.delete(outcome).await?,
+        Kind::DeleteVersion { object, manifests, .. } => {
+            run.delete_version(object.iter().chain(manifests)).await?
+        }
         Kind::DeleteVolume { volume, .. } => run.delete_volume(volume).await?,
     }
     let seconds = started.elapsed().as_secs_f64();

@@ -17,7 +17,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::apply::Interrupt;
 use crate::error::{Error, ExitCode, Result};
 use crate::guard::Discard;
-use crate::observe::{Reading, observe};
+use crate::observe::{Held, Reading, look_closer, observe};
 use crate::observed::Observed;
 use crate::plan::{self, Plan, Request};
 use crate::record::Record;
@@ -194,11 +194,25 @@ fn validate(global: &Global) -> Result<ExitCode> {
 async fn show_plan(global: &Global, asked: &Asked, detailed: bool) -> Result<ExitCode> {
     let loaded = Loaded::read(global, None)?;
     let worlds = Worlds::open(global, &loaded).await?;
-    let (observed, _) =
-        observe(&worlds.providers, &loaded.spec, &loaded.directory, Reading::Remembered).await?;
-    let plan = plan::plan(request(&loaded, asked), &observed)?;
+    let (_, _, plan) =
+        look(&worlds, &loaded, |observed| plan::plan(request(&loaded, asked), observed)).await?;
     print_plan(global, &plan, &worlds.prefix)?;
     Ok(if detailed && !plan.is_empty() { ExitCode::Pending } else { ExitCode::Ok })
+}
+
+/// Looks at the four worlds and plans; what the plan would bring is looked at more closely.
+async fn look(
+    worlds: &Worlds,
+    loaded: &Loaded,
+    planned: impl Fn(&Observed) -> Result<Plan>,
+) -> Result<(Observed, Held, Plan)> {
+    let (providers, spec) = (&worlds.providers, &loaded.spec);
+    let (mut observed, held) = observe(providers, spec, &loaded.directory, Reading::Remembered).await?;
+    let mut plan = planned(&observed)?;
+    if look_closer(providers, spec, &mut observed, &plan).await? {
+        plan = planned(&observed)?;
+    }
+    Ok((observed, held, plan))
 }
 
 async fn status(global: &Global) -> Result<ExitCode> {

@@ -103,10 +103,23 @@ impl From<ContentHash> for String {
     }
 }
 
+/// The digests of a content's blocks, in order: what its content hash is made of.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Blocks(pub Vec<[u8; 32]>);
+
+impl Blocks {
+    /// Returns the content hash.
+    pub fn hash(&self) -> ContentHash {
+        let mut joined = Sha256::new();
+        self.0.iter().for_each(|digest| joined.update(digest));
+        ContentHash(joined.finalize().into())
+    }
+}
+
 /// Takes bytes as they come and gives their content hash.
 #[derive(Default)]
 pub struct ContentHasher {
-    joined: Sha256,
+    blocks: Blocks,
     block: Sha256,
     filled: usize,
 }
@@ -127,15 +140,20 @@ impl ContentHasher {
     }
 
     /// Returns the hash of everything taken.
-    pub fn finish(mut self) -> ContentHash {
+    pub fn finish(self) -> ContentHash {
+        self.blocks().hash()
+    }
+
+    /// Returns the digests of everything taken, block by block.
+    pub fn blocks(mut self) -> Blocks {
         if self.filled > 0 {
             self.close_block();
         }
-        ContentHash(self.joined.finalize().into())
+        self.blocks
     }
 
     fn close_block(&mut self) {
-        self.joined.update(self.block.finalize_reset());
+        self.blocks.0.push(self.block.finalize_reset().into());
         self.filled = 0;
     }
 }

@@ -74,6 +74,8 @@ pub enum Stage {
     AtCommit { branch: String, commit: String },
     /// Bytes moved so far.
     Bytes { done: u64, total: Option<u64> },
+    /// What an artifact was made in couldn't be asked; it is stored all the same.
+    Unexplained { why: String },
     /// A transfer goes on where an earlier one ended.
     Resumed { bytes: u64 },
     /// Something is tried again after a pause.
@@ -86,6 +88,8 @@ pub enum Stage {
     Pulled { version: String, payload: ContentHash, size: u64 },
     /// The remote has the branch, as this laptop was told by the remote itself.
     Saved { branch: String, commit: Option<String> },
+    /// A file of the store is deleted, confirmed by the store.
+    Deleted { path: String },
     /// Every guard was satisfied, on evidence taken just now.
     Proven,
     /// The cloud took the deletion.

@@ -278,6 +278,18 @@ pub struct StoredFile {
     pub modified: Timestamp,
 }
 
+/// Returns a name as the store tells names apart: lower case, one character for one character.
+pub fn folded(name: &str) -> String {
+    let fold = |c: char| {
+        let mut lower = c.to_lowercase();
+        match (lower.next(), lower.next()) {
+            (Some(one), None) => one,
+            _ => c,
+        }
+    };
+    name.chars().map(fold).collect()
+}
+
 /// What one round of reads learned of the store.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Store {
@@ -460,6 +472,32 @@ pub struct Process {
     pub why: String,
 }
 
+/// What programs in the checkout run with; the server's word, and as much of it as could be told.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Environment {
+    /// The version of the checkout's own Python (`.venv`, `venv`), else of `python3`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub python: Option<String>,
+    /// CUDA's version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cuda: Option<String>,
+    /// The packages that this Python finds: name, in the index's spelling, → version.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub packages: BTreeMap<String, String>,
+}
+
+/// What an artifact is made from and in: the checkout and its environment, at one moment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Surroundings {
+    /// The commit that HEAD names.
+    pub commit: Option<String>,
+    /// Whether the checkout differs from that commit, the artifacts themselves aside; none where it can't
+    /// be told.
+    pub dirty: Option<bool>,
+    /// What programs run with.
+    pub environment: Environment,
+}
+
 /// What trying to look at the server gave.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Server {
@@ -510,6 +548,27 @@ impl Repo {
         };
         self.contains(&tip.commit) && self.tags.iter().any(|(there, tag)| tag == object && is_named(there))
     }
+}
+
+/// A commit between two others.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Commit {
+    /// Which of the two has it.
+    pub side: Side,
+    /// The beginning of its hash.
+    pub commit: String,
+    /// The first line of its message.
+    pub subject: String,
+}
+
+/// One of two commits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Side {
+    /// The first one has it, the second hasn't.
+    First,
+    /// The second one has it, the first hasn't.
+    Second,
 }
 
 /// The checkout that `session.toml` lies in, where its remote is the spec's.

@@ -8,17 +8,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use jiff::Timestamp;
+
 use crate::error::{Error, ExitCode, Result};
-use crate::facts::{Cloud, Probe, Repo, Server, Status};
-use crate::observed::{Laptop, Observed};
-use crate::plan::artifact_paths;
+use crate::facts::{Cloud, Environment, Probe, Repo, Server, Status};
+use crate::observed::{Closer, Laptop, Observed};
+use crate::plan::{Plan, artifact_paths, to_be_brought};
 use crate::provider::Providers;
 use crate::provider::agent::agent_keys;
 use crate::provider::repo::local_checkout;
-use crate::provider::server::ProbeRequest;
-use crate::provider::store::{RecordRead, StoreLook};
+use crate::provider::server::{Host, ProbeRequest, SurroundingsRequest};
+use crate::provider::store::{RecordRead, StoreClient, StoreLook};
 use crate::record::{Record, Rented};
 use crate::spec::{OnAbsent, Spec, State};
+use crate::version::{Manifest, Told, Version};
 
 /// The record as it was read, with what compare-and-swap needs.
 #[derive(Clone, Debug)]
@@ -62,7 +65,7 @@ pub async fn observe(
             Repo { unreachable: Some(error.to_string()), denied, ..Repo::default() }
         }
     };
-    let held = held(spec, &look, &cloud)?;
+    let held = held(spec, &look, cloud.now)?;
     find_recorded(providers, &mut cloud, &held.record).await?;
     let mut observed = Observed {
         cloud,
@@ -72,6 +75,7 @@ pub async fn observe(
         record: held.record.clone(),
         key,
         laptop: Laptop { agent, private_key: key_path.with_extension("").is_file(), spec_in_repo: false },
+        closer: Closer::default(),
     };
     let tip = repo.refs.as_ref().and_then(|refs| refs.get(&format!("refs/heads/{}", spec.repo.branch)));
     repo.local = local_checkout(spec_directory, &spec.repo.url, &spec.repo.branch, tip.map(String::as_str));
@@ -82,12 +86,55 @@ pub async fn observe(
     Ok((observed, held))
 }
 
-fn held(spec: &Spec, look: &StoreLook, cloud: &Cloud) -> Result<Held> {
+/// Looks closer at what the plan would bring: one read for each version that has a manifest and, where one
+/// tells its environment and the server is there, one question to the server.
+///
+/// Tells whether anything was learned; an empty plan costs nothing.
+pub async fn look_closer(
+    providers: &Providers,
+    spec: &Spec,
+    observed: &mut Observed,
+    plan: &Plan,
+) -> Result<bool> {
+    let mut told = BTreeMap::new();
+    for version in to_be_brought(plan, &observed.store.files) {
+        told.insert(version.name.clone(), read_manifest(providers.store()?, &version).await?);
+    }
+    let tells = |told: &Told| matches!(told, Told::By(made) if made.environment.is_some());
+    if told.values().any(tells) {
+        observed.closer.environment = environment(providers, spec, observed).await;
+    }
+    observed.closer.told = told;
+    Ok(!observed.closer.told.is_empty())
+}
+
+/// Reads what is told of a version; a manifest that can't be used is no failure.
+pub async fn read_manifest(store: &StoreClient, version: &Version) -> Result<Told> {
+    let Some(name) = &version.manifest else { return Ok(Told::Nothing) };
+    Ok(match store.read(name).await? {
+        Some(bytes) => Manifest::told(&bytes, version),
+        None => Told::Unusable("it was removed a moment ago".to_owned()),
+    })
+}
+
+/// Asks the server what programs run with; where it can't be told, nothing is compared with it.
+async fn environment(providers: &Providers, spec: &Spec, observed: &Observed) -> Option<Environment> {
+    let Server::Seen(_) = observed.server else { return None };
+    let (rented, instance) = (observed.record.machine.as_ref()?, observed.instance()?);
+    let ask = SurroundingsRequest { checkout: spec.repo.path.clone(), artifacts: Vec::new() };
+    let mut server = Host::server(providers.connect(spec, rented, instance, false).await.ok()?);
+    let surroundings = server.surroundings(&ask).await;
+    server.close().await;
+    Some(surroundings.ok()?.environment)
+}
+
+/// Reads the record that a look brought; `now` is when absence begins to be waited for where it is gone.
+pub fn held(spec: &Spec, look: &StoreLook, now: Timestamp) -> Result<Held> {
     let new = |doubt| Record::start(&spec.name, &look.store.id, doubt);
     match &look.record {
         // The intent is noted before any POST: where no record ever was, nothing can be on its way.
         RecordRead::Never => Ok(Held { record: new(None), rev: None, age_seconds: 0 }),
-        RecordRead::Deleted => Ok(Held { record: new(Some(cloud.now)), rev: None, age_seconds: 0 }),
+        RecordRead::Deleted => Ok(Held { record: new(Some(now)), rev: None, age_seconds: 0 }),
         RecordRead::Found { bytes, rev, modified, now } => {
             let record = Record::parse(bytes).map_err(|why| unreadable(spec, why))?;
             if record.session != spec.name || record.store != look.store.id {

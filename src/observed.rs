@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use crate::facts::{Cloud, Instance, PublicKey, Repo, Server, Store};
+use crate::facts::{Cloud, Environment, Instance, PublicKey, Repo, Server, Store};
 use crate::record::{Record, Rented};
+use crate::version::Told;
 
 /// One look at the four worlds.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,6 +25,17 @@ pub struct Observed {
     pub key: PublicKey,
     /// Git identity and such are not part of a look; who asks is: `user@host`.
     pub laptop: Laptop,
+    /// What a closer look brought: it is taken only where versions are about to be brought.
+    pub closer: Closer,
+}
+
+/// How versions came to be, and what they will be used in.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Closer {
+    /// What is told of the versions that are about to be brought, by name.
+    pub told: BTreeMap<String, Told>,
+    /// What programs on the server run with, where it was asked.
+    pub environment: Option<Environment>,
 }
 
 /// What the laptop says of itself.

@@ -8,18 +8,23 @@ mod action;
 mod artifacts;
 mod code;
 mod end;
+mod environment;
 mod machine;
 mod money;
+mod prune;
 mod save;
 #[cfg(test)]
 mod tests;
 mod told;
+mod transfers;
+
+use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::error::{Error, ExitCode, Result};
-use crate::facts::{Instance, Probe, Server, Status};
+use crate::facts::{ArtifactFile, Instance, Probe, Server, Status};
 use crate::guard::Discard;
 use crate::lock::Lock;
 use crate::observed::Observed;
@@ -30,9 +35,12 @@ use crate::world::World;
 pub use action::{Action, Kind, Place};
 pub use artifacts::{UPLOAD_LIMIT, store_limit, stored_contents};
 pub use end::{artifact_paths, evidence};
+pub use environment::{Difference, to_be_brought};
 pub use machine::Candidate;
 pub use money::{Bill, Billing};
+pub use prune::{By, Judged, Mention, Prune, PruneRequest, Pruned, Reason, Uploads, prune, unknown_artifact};
 pub use told::{Blocked, GuardState, Note, Shown, Work};
+pub use transfers::{Direction, Transfers, plan_transfers};
 
 /// What is to be done, and everything that a person needs to approve it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -124,6 +132,9 @@ struct Draft<'a> {
     machine: Option<Living<'a>>,
     /// The recorded machine where the account doesn't know it and the user named it as gone.
     unknown: Option<&'a Rented>,
+    /// Where the artifacts are that this is about, and what lies there; none where that can't be seen.
+    place: Place,
+    files: Option<&'a BTreeMap<String, ArtifactFile>>,
     plan: Plan,
 }
 
@@ -154,7 +165,11 @@ impl<'a> Draft<'a> {
             (Some(rented), None) => return Err(other_account(&request.spec.name, &rented.id)),
             (None, _) => (None, None),
         };
-        Ok(Self { request, observed, machine, unknown, plan })
+        let files = match &observed.server {
+            Server::Seen(probe) => Some(&probe.artifacts),
+            Server::None | Server::Unreachable(_) => None,
+        };
+        Ok(Self { request, observed, machine, unknown, place: Place::Server, files, plan })
     }
 
     fn add(&mut self, kind: Kind) -> usize {
@@ -261,8 +276,9 @@ impl<'a> Draft<'a> {
         ours.min_by_key(|instance| (instance.created_at, &instance.id))
     }
 
+    /// What was last brought to where the artifacts are; nobody remembers that of the laptop.
     fn base(&self) -> Option<&'a Base> {
-        self.machine.map(|living| &living.rented.base)
+        self.machine.filter(|_| self.place == Place::Server).map(|living| &living.rented.base)
     }
 
     fn finish(self) -> Plan {

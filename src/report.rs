@@ -4,8 +4,10 @@
 //! is which. Colour never carries meaning alone.
 
 mod artifacts;
+mod diff;
 mod live;
 mod plan;
+mod prune;
 mod status;
 
 use std::io::{self, Write};
@@ -17,9 +19,11 @@ use crate::digest::Digests;
 use crate::error::{Error, ExitCode};
 use crate::facts::Money;
 
-pub use artifacts::{version, versions};
+pub use artifacts::{Pin, pinned, version, versions};
+pub use diff::{Compared, Known, diff};
 pub use live::{Live, Mode};
-pub use plan::{refusal, render as plan};
+pub use plan::{refusal, render as plan, transfers};
+pub use prune::{prune, pruned};
 pub use status::{sandbox_bill, status, summary};
 
 /// Writes an error in its three parts.

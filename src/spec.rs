@@ -15,6 +15,7 @@ use crate::error::{Error, ExitCode};
 mod bytes;
 mod check;
 mod overrides;
+mod pin;
 mod read;
 mod render;
 mod syntax;
@@ -23,7 +24,9 @@ mod tests;
 mod tree;
 
 pub use bytes::{LARGEST, NotText, text_of};
+pub use check::LONGEST_FILE_NAME;
 pub use overrides::Override;
+pub use pin::pinned;
 pub use render::render;
 
 /// The size of the OS volume where the spec doesn't say, in GB.

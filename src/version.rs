@@ -4,10 +4,12 @@
 //! when a day has more than one; whoever put it there. Beside it may lie a manifest whose *name* carries
 //! the payload's hash, so that one listing tells every version's identity and nothing has to be read.
 
-use serde::{Deserialize, Serialize};
+mod manifest;
 
 use crate::digest::ContentHash;
-use crate::facts::StoredFile;
+use crate::facts::{StoredFile, folded};
+
+pub use manifest::{Manifest, Told};
 
 /// One stored content of an artifact.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,56 +26,6 @@ pub struct Version {
     pub manifest: Option<String>,
 }
 
-/// What the manifest beside a version says of how it came to be.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Manifest {
-    /// The format: 1.
-    pub version: u32,
-    /// The unpacked content.
-    pub payload: ContentHash,
-    /// Its size in bytes.
-    pub size: u64,
-    /// The object as stored.
-    pub stored: ContentHash,
-    /// `none` or `gzip`.
-    pub compression: String,
-    /// The commit that the checkout was at.
-    pub commit: Option<String>,
-    /// The type of the machine that made it.
-    pub instance_type: Option<String>,
-    /// The session that stored it.
-    pub session: String,
-}
-
-impl Manifest {
-    /// The format that this program writes.
-    pub const FORMAT: u32 = 1;
-
-    /// Reads a manifest; says why it can't be used.
-    ///
-    /// Unknown fields are left alone, a higher format isn't guessed at.
-    pub fn parse(bytes: &[u8]) -> Result<Self, String> {
-        #[derive(Deserialize)]
-        struct Format {
-            version: u32,
-        }
-        let Format { version } =
-            serde_json::from_slice(bytes).map_err(|error| format!("it is not a manifest: {error}"))?;
-        if version > Self::FORMAT {
-            return Err(format!(
-                "its format is {version}, written by a newer dacapo; this one reads up to {}",
-                Self::FORMAT
-            ));
-        }
-        serde_json::from_slice(bytes).map_err(|error| format!("it is not a manifest: {error}"))
-    }
-
-    /// Returns whether the manifest speaks of this version: of the same object with the same content.
-    pub fn speaks_of(&self, version: &Version) -> bool {
-        self.stored == version.file.content && Some(self.payload) == version.payload
-    }
-}
-
 /// Returns every version of the artifact whose file is `file_name`, oldest first.
 pub fn versions(files: &[StoredFile], file_name: &str) -> Vec<Version> {
     let mut found: Vec<Version> = files
@@ -85,10 +37,26 @@ pub fn versions(files: &[StoredFile], file_name: &str) -> Vec<Version> {
     found
 }
 
+/// Returns every manifest that lies beside the version of this name, whatever object it speaks of.
+pub fn manifests_of<'a>(files: &'a [StoredFile], version: &str) -> Vec<&'a StoredFile> {
+    let speaks = |file: &&StoredFile| beside(&file.path).is_some_and(|beside| beside.version == version);
+    files.iter().filter(speaks).collect()
+}
+
+/// Returns the manifests of this artifact's versions whose version isn't there any more, with its name.
+pub fn left_manifests<'a>(files: &'a [StoredFile], file_name: &str) -> Vec<(&'a str, &'a StoredFile)> {
+    let left = |file: &'a StoredFile| {
+        let Beside { version, .. } = beside(&file.path)?;
+        let there = files.iter().any(|other| folded(&other.path) == folded(version));
+        (is_version_of(version, file_name) && !there).then_some((version, file))
+    };
+    files.iter().filter_map(left).collect()
+}
+
 /// Returns a name for a version stored on `date` (`YYYY-MM-DD`) that no listed object has.
 pub fn free_name(files: &[StoredFile], date: &str, file_name: &str, gzip: bool) -> String {
     let suffix = if gzip { ".gz" } else { "" };
-    let taken = |name: &str| files.iter().any(|file| file.path.eq_ignore_ascii_case(name));
+    let taken = |name: &str| files.iter().any(|file| folded(&file.path) == folded(name));
     let first = format!("{date}_{file_name}{suffix}");
     if !taken(&first) {
         return first;
@@ -111,7 +79,7 @@ pub fn file_name(path: &str) -> &str {
 
 fn is_version_of(path: &str, file_name: &str) -> bool {
     let Some((date, rest)) = path.split_once('_') else { return false };
-    let same = |a: &str| a.eq_ignore_ascii_case(file_name);
+    let same = |name: &str| folded(name) == folded(file_name);
     is_date(date) && (same(rest) || rest.strip_suffix(".gz").is_some_and(same))
 }
 
@@ -127,7 +95,7 @@ fn is_date(text: &str) -> bool {
 }
 
 fn version(files: &[StoredFile], object: &StoredFile, file_name: &str) -> Version {
-    let plain = object.path.split_once('_').is_some_and(|(_, rest)| rest.eq_ignore_ascii_case(file_name));
+    let plain = object.path.split_once('_').is_some_and(|(_, rest)| folded(rest) == folded(file_name));
     let (told, manifest) = told_by_manifest(files, object).unzip();
     let payload = if plain { Some(object.content) } else { told };
     Version { name: object.path.clone(), file: object.clone(), payload, packed: !plain, manifest }
@@ -137,15 +105,28 @@ fn version(files: &[StoredFile], object: &StoredFile, file_name: &str) -> Versio
 fn told_by_manifest(files: &[StoredFile], object: &StoredFile) -> Option<(ContentHash, String)> {
     let stored = &object.content.to_string()[..16];
     let mut told = files.iter().filter_map(|file| {
-        let rest = file.path.strip_prefix(object.path.as_str())?.strip_prefix('.')?;
-        let (payload, rest) = rest.split_once('.')?;
+        let Beside { version, payload, stored: told } = beside(&file.path)?;
         // A manifest speaks only of the object it was written for, not of one put in its place later.
-        let payload = (rest.strip_suffix(".json")? == stored).then(|| payload.parse().ok())??;
-        Some((payload, file.path.clone()))
+        (version == object.path && told == stored).then(|| (payload, file.path.clone()))
     });
     // Two that contradict each other prove nothing.
     let first = told.next()?;
     told.all(|other| other.0 == first.0).then_some(first)
+}
+
+/// What a manifest's name tells.
+struct Beside<'a> {
+    version: &'a str,
+    payload: ContentHash,
+    stored: &'a str,
+}
+
+/// Reads a manifest's name; none for any other file's.
+fn beside(path: &str) -> Option<Beside<'_>> {
+    let (rest, stored) = path.strip_suffix(".json")?.rsplit_once('.')?;
+    let (version, payload) = rest.rsplit_once('.')?;
+    let hex = stored.len() == 16 && stored.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    Some(Beside { version, payload: payload.parse().ok().filter(|_| hex)?, stored })
 }
 
 #[cfg(test)]
@@ -188,37 +169,6 @@ mod tests {
     }
 
     #[test]
-    fn a_manifest_is_read_and_a_newer_or_broken_one_is_not_guessed_at() {
-        let object = stored("2026-11-20_export.pkl.gz", b"packed", 1);
-        let payload = ContentHash::of(b"payload");
-        let manifest = Manifest {
-            version: 1,
-            payload,
-            size: 7,
-            stored: object.content,
-            compression: "gzip".to_owned(),
-            commit: None,
-            instance_type: None,
-            session: "lesson3".to_owned(),
-        };
-        let name = manifest_name(&object.path, &payload, &object.content);
-        let listed = versions(&[object, stored(&name, b"{}", 2)], "export.pkl").remove(0);
-        assert_eq!(listed.manifest, Some(name));
-
-        let mut written = serde_json::to_value(&manifest).unwrap();
-        written["gpu"] = "added later".into();
-        let read = Manifest::parse(written.to_string().as_bytes()).unwrap();
-        assert_eq!(read, manifest);
-        assert!(read.speaks_of(&listed));
-        assert!(!Manifest { payload: ContentHash::of(b"edited"), ..read.clone() }.speaks_of(&listed));
-        assert!(!Manifest { stored: ContentHash::of(b"edited"), ..read }.speaks_of(&listed));
-
-        written["version"] = 2.into();
-        assert!(Manifest::parse(written.to_string().as_bytes()).unwrap_err().contains("newer dacapo"));
-        assert!(Manifest::parse(b"[1]").unwrap_err().starts_with("it is not a manifest"));
-    }
-
-    #[test]
     fn manifests_that_contradict_each_other_prove_nothing() {
         let object = stored("2026-11-20_export.pkl.gz", b"packed", 1);
         let says = |payload: &[u8]| {
@@ -238,5 +188,36 @@ mod tests {
             [stored("2026-11-20_Export.pkl.gz", b"a", 1), stored("2026-11-20-2_export.pkl.gz", b"b", 2)];
         assert_eq!(free_name(&files, "2026-11-20", "export.pkl", true), "2026-11-20-3_export.pkl.gz");
         assert_eq!(free_name(&files, "2026-11-20", "export.pkl", false), "2026-11-20_export.pkl");
+    }
+    #[test]
+    fn names_differ_as_the_store_tells_them_apart() {
+        let files = [stored("2026-11-20_ÄPFEL.pkl", b"a", 1)];
+        assert_eq!(versions(&files, "äpfel.pkl").len(), 1);
+        assert_eq!(free_name(&files, "2026-11-20", "äpfel.pkl", false), "2026-11-20-2_äpfel.pkl");
+    }
+
+    #[test]
+    fn a_manifest_is_left_when_its_version_is_gone_not_when_another_object_took_its_place() {
+        let object = stored("2026-11-20_export.pkl", b"a", 1);
+        let of = |version: &str| stored(&manifest_name(version, &object.content, &object.content), b"{}", 2);
+        let (beside, gone) = (of(&object.path), of("2026-11-19_export.pkl"));
+        let files = [object.clone(), beside.clone(), gone.clone(), of("2026-11-19_other.pkl")];
+        assert_eq!(manifests_of(&files, &object.path), [&beside]);
+        assert_eq!(left_manifests(&files, "export.pkl"), [("2026-11-19_export.pkl", &gone)]);
+        let replaced =
+            [StoredFile { content: ContentHash::of(b"by hand"), ..object.clone() }, beside.clone()];
+        assert_eq!(manifests_of(&replaced, &object.path), [&beside]);
+        assert_eq!(left_manifests(&replaced, "export.pkl"), []);
+    }
+    #[test]
+    fn whatever_is_stored_under_the_longest_file_name_has_a_name_that_dropbox_takes() {
+        let file_name = "ü".repeat(crate::spec::LONGEST_FILE_NAME);
+        let files: Vec<StoredFile> = (1..=999)
+            .map(|number| if number == 1 { String::new() } else { format!("-{number}") })
+            .map(|number| stored(&format!("2026-11-20{number}_{file_name}.gz"), b"a", 1))
+            .collect();
+        let name = free_name(&files[..998], "2026-11-20", &file_name, true);
+        let (payload, stored) = (ContentHash::of(b"payload"), files[0].content);
+        assert_eq!(manifest_name(&name, &payload, &stored).chars().count(), 255);
     }
 }

@@ -1,16 +1,17 @@
 //! What one transfer leaves for the next: its connection, and what it knows of the store.
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use jiff::Timestamp;
 
 use super::Context;
 use crate::error::{Error, ExitCode, Result};
-use crate::facts::{LargeFiles, Status, Store, StoredFile};
+use crate::facts::{LargeFiles, Status, Store, StoredFile, Surroundings};
 use crate::plan::Place;
 use crate::provider::Providers;
 use crate::provider::repo::checkout_root;
-use crate::provider::server::{Connection, Host};
+use crate::provider::server::{Connection, Host, SurroundingsRequest};
 use crate::record::Record;
 
 /// What transfers share while nothing else happens between them.
@@ -19,6 +20,8 @@ pub(super) struct Shared {
     server: Option<Host>,
     laptop: Option<Host>,
     listing: Option<Listing>,
+    free_space: Option<u64>,
+    surroundings: BTreeMap<Place, Surroundings>,
 }
 
 /// The store as it was listed, with what was added to it since.
@@ -60,10 +63,39 @@ impl Shared {
             return Ok(host);
         }
         let host = match place {
-            Place::Server => Host::Server(connect(context, record, false).await?),
+            Place::Server => Host::server(connect(context, record, false).await?),
             Place::Laptop => Host::laptop(checkout_root(context.spec_directory, &context.spec.repo.url))?,
         };
         Ok(held.insert(host))
+    }
+
+    /// Asks what artifacts of `place` are made in, once.
+    ///
+    /// The question is a fresh one: since the plan, and since the code was brought, there may be new commits.
+    pub(super) async fn look_around(
+        &mut self,
+        context: &Context<'_>,
+        record: &Record,
+        place: Place,
+    ) -> Result<()> {
+        if self.surroundings.contains_key(&place) {
+            return Ok(());
+        }
+        let spec = context.spec;
+        let checkout = match place {
+            Place::Server => spec.repo.path.clone(),
+            Place::Laptop => ".".to_owned(),
+        };
+        let artifacts = spec.artifacts.values().map(|artifact| artifact.path.clone()).collect();
+        let host = self.host(context, record, place).await?;
+        let seen = host.surroundings(&SurroundingsRequest { checkout, artifacts }).await?;
+        self.surroundings.insert(place, seen);
+        Ok(())
+    }
+
+    /// Returns what artifacts of `place` are made in, where it could be told.
+    pub(super) fn surroundings(&self, place: Place) -> Option<&Surroundings> {
+        self.surroundings.get(&place)
     }
 
     /// Returns the store's listing, read when it is first asked for.
@@ -76,8 +108,23 @@ impl Shared {
         Ok(self.listing.as_mut().expect("it was put there just now"))
     }
 
-    /// Takes up in the listing, where there is one, what was stored just now.
+    /// Returns how many bytes the store has left; it is asked again only when `wanted` might not fit.
+    pub(super) async fn free_space(&mut self, providers: &Providers, wanted: u64) -> Result<u64> {
+        match self.free_space {
+            // Whoever else writes there meanwhile has this much room.
+            Some(free) if free / 2 >= wanted => Ok(free),
+            _ => Ok(*self.free_space.insert(providers.store()?.free_space().await?)),
+        }
+    }
+
+    /// Forgets how much space there was.
+    pub(super) fn forget_space(&mut self) {
+        self.free_space = None;
+    }
+
+    /// Takes up what was stored just now.
     pub(super) fn add(&mut self, file: StoredFile) {
+        self.free_space = self.free_space.map(|free| free.saturating_sub(file.size));
         if let Some(listing) = &mut self.listing {
             listing.store.files.push(file);
         }

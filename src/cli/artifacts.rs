@@ -1,18 +1,24 @@
-//! `dacapo artifacts`: what the store keeps of each artifact.
+//! `dacapo artifacts`: what the store keeps of each artifact, where it came from, and what of it is wanted.
+
+mod diff;
+mod pin;
+mod prune;
 
 use std::io::{self, Write as _};
 
-use clap::Subcommand;
+use clap::{Subcommand, ValueEnum};
 use serde_json::json;
 
 use super::load::Loaded;
 use super::worlds::Worlds;
-use super::{Global, cannot_print};
+use super::{Approve, Global, cannot_print, carry_out};
 use crate::error::{Error, ExitCode, Result};
+use crate::observe::read_manifest;
+use crate::plan::Direction;
 use crate::provider::store::StoreClient;
 use crate::report;
-use crate::spec::{Spec, nearest};
-use crate::version::{Manifest, Version, file_name, versions};
+use crate::spec::{Artifact, nearest};
+use crate::version::{Manifest, Told, Version, versions};
 
 #[derive(Subcommand, Debug)]
 pub(super) enum Command {
@@ -23,66 +29,181 @@ pub(super) enum Command {
         /// Its name, or `content:` and the first digits of its content hash
         version: String,
     },
+    /// Show what differs between two versions: content, commit, environment, packages
+    Diff {
+        /// The one version, as for `show`
+        first: String,
+        /// The other one; the latest of the same artifact when not given
+        second: Option<String>,
+    },
+    /// Write into session.toml which version is to be brought
+    Pin {
+        /// The version, as for `show`; `latest` undoes it
+        version: String,
+        /// The artifact; needed where the version doesn't tell it
+        artifact: Option<String>,
+    },
+    /// Delete old versions that nothing names any more; shows first which, and why the others stay
+    Prune(prune::Asked),
+    /// Store artifacts now, as new versions where their content isn't stored yet
+    Push {
+        /// The artifacts; all that have a file when none is named
+        #[arg(value_name = "ARTIFACT")]
+        names: Vec<String>,
+        /// Where their files are
+        #[arg(long, value_name = "PLACE", default_value = "server")]
+        from: Place,
+        #[command(flatten)]
+        approve: Approve,
+    },
+    /// Bring stored versions now; what lies there and is stored nowhere stays
+    Pull {
+        /// The artifacts, as session.toml wants them or as ARTIFACT@VERSION; all when none is named
+        #[arg(value_name = "ARTIFACT[@VERSION]")]
+        names: Vec<String>,
+        /// Where to
+        #[arg(long, value_name = "PLACE", default_value = "server")]
+        to: Place,
+        #[command(flatten)]
+        approve: Approve,
+    },
 }
 
+/// Where artifacts' files are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Place {
+    /// The session's server
+    Server,
+    /// The checkout on this laptop
+    Laptop,
+}
+
+/// Which artifacts are to be moved.
+pub(super) struct Moved {
+    pub(super) direction: Direction,
+    pub(super) names: Vec<String>,
+    pub(super) laptop: bool,
+}
+
+/// The versions of each artifact, oldest first.
+type Stored = [(String, Vec<Version>)];
+
 pub(super) async fn run(global: &Global, command: Command) -> Result<ExitCode> {
-    let loaded = Loaded::read(global, None)?;
-    let worlds = Worlds::open(global, &loaded).await?;
-    let look = worlds.providers.memory.look(&loaded.spec.name).await?;
-    let stored: Vec<(&str, Vec<Version>)> = loaded
-        .spec
-        .artifacts
-        .iter()
-        .map(|(name, artifact)| (name.as_str(), versions(&look.store.files, file_name(&artifact.path))))
-        .collect();
     match command {
-        Command::List => list(global, &loaded.spec, &stored),
-        Command::Show { version } => show(global, worlds.providers.store()?, &stored, &version).await,
+        Command::Push { names, from, approve } => {
+            let moved = Moved { direction: Direction::Push, names, laptop: from == Place::Laptop };
+            carry_out::transfer(global, &approve, &moved).await
+        }
+        Command::Pull { names, to, approve } => {
+            let (global, names) = with_versions(global, names)?;
+            let moved = Moved { direction: Direction::Pull, names, laptop: to == Place::Laptop };
+            carry_out::transfer(&global, &approve, &moved).await
+        }
+        Command::Prune(asked) => prune::run(global, &asked).await,
+        Command::List => Shelf::open(global).await?.list(global),
+        Command::Show { version } => Shelf::open(global).await?.show(global, &version).await,
+        Command::Diff { first, second } => {
+            let asked = diff::Asked { first: &first, second: second.as_deref() };
+            diff::run(global, asked, &Shelf::open(global).await?).await
+        }
+        Command::Pin { version, artifact } => {
+            let asked = pin::Asked { version: &version, artifact: artifact.as_deref() };
+            pin::run(global, asked, &Shelf::open(global).await?)
+        }
     }
 }
 
-fn list(global: &Global, spec: &Spec, stored: &[(&str, Vec<Version>)]) -> Result<ExitCode> {
-    let mut out = io::stdout().lock();
-    let told = if global.json {
-        let artifacts: Vec<_> = stored
-            .iter()
-            .map(|(name, versions)| {
-                let path = &spec.artifacts[*name].path;
-                json!({"name": name, "path": path, "versions": versions.iter().map(described).collect::<Vec<_>>()})
-            })
-            .collect();
-        writeln!(out, "{}", json!({"version": 1, "artifacts": artifacts}))
-    } else {
-        stored.iter().try_for_each(|(name, versions)| {
-            report::versions(&mut out, name, &spec.artifacts[*name].path, versions)
-        })
-    };
-    told.map(|()| ExitCode::Ok).map_err(cannot_print)
+/// Takes the versions off the names: they count for this run as if session.toml named them.
+///
+/// A name that is no artifact's keeps nothing but itself, for the plan to say so.
+fn with_versions(global: &Global, mut names: Vec<String>) -> Result<(Global, Vec<String>)> {
+    let mut global = global.clone();
+    let known = Loaded::read(&global, None)?.spec.artifacts;
+    for name in &mut names {
+        if let Some((artifact, version)) = name.clone().split_once('@') {
+            if known.contains_key(artifact) {
+                global.set.push(format!("artifacts.{artifact}.version={version}"));
+            }
+            artifact.clone_into(name);
+        }
+    }
+    Ok((global, names))
 }
 
-async fn show(
-    global: &Global,
-    store: &StoreClient,
-    stored: &[(&str, Vec<Version>)],
-    wanted: &str,
-) -> Result<ExitCode> {
-    let (artifact, version) = chosen(stored, wanted)?;
-    let manifest = manifest_of(store, version).await?;
-    let mut out = io::stdout().lock();
-    let told = if global.json {
-        let mut value = described(version);
-        value["artifact"] = json!(artifact);
-        value["manifest"] = json!(manifest);
-        writeln!(out, "{}", json!({"version": 1, "stored": value}))
-    } else {
-        report::version(&mut out, artifact, version, manifest.as_ref())
-    };
-    told.map(|()| ExitCode::Ok).map_err(cannot_print)
+/// What the store keeps of the artifacts that session.toml names.
+struct Shelf {
+    loaded: Loaded,
+    worlds: Worlds,
+    /// The versions of each artifact, oldest first.
+    stored: Vec<(String, Vec<Version>)>,
 }
 
-/// Returns the one version meant, by its name or by its content.
-fn chosen<'a>(stored: &'a [(&str, Vec<Version>)], wanted: &str) -> Result<(&'a str, &'a Version)> {
-    let all = || stored.iter().flat_map(|(name, versions)| versions.iter().map(move |one| (*name, one)));
+impl Shelf {
+    async fn open(global: &Global) -> Result<Self> {
+        let loaded = Loaded::read(global, None)?;
+        let worlds = Worlds::open(global, &loaded).await?;
+        let look = worlds.providers.memory.look(&loaded.spec.name).await?;
+        let of = |(name, artifact): (&String, &Artifact)| {
+            (name.clone(), versions(&look.store.files, artifact.file_name()))
+        };
+        let stored = loaded.spec.artifacts.iter().map(of).collect();
+        Ok(Self { loaded, worlds, stored })
+    }
+
+    fn store(&self) -> Result<&StoreClient> {
+        self.worlds.providers.store()
+    }
+
+    fn list(&self, global: &Global) -> Result<ExitCode> {
+        let mut out = io::stdout().lock();
+        let path = |name: &String| &self.loaded.spec.artifacts[name].path;
+        let told = if global.json {
+            let artifact = |(name, versions): &(String, Vec<Version>)| {
+                let versions: Vec<_> = versions.iter().map(listed).collect();
+                json!({"name": name, "path": path(name), "versions": versions})
+            };
+            let artifacts: Vec<_> = self.stored.iter().map(artifact).collect();
+            writeln!(out, "{}", json!({"version": 1, "artifacts": artifacts}))
+        } else {
+            let mut all = self.stored.iter();
+            all.try_for_each(|(name, versions)| report::versions(&mut out, name, path(name), versions))
+        };
+        told.map(|()| ExitCode::Ok).map_err(cannot_print)
+    }
+
+    async fn show(&self, global: &Global, wanted: &str) -> Result<ExitCode> {
+        let (artifact, version) = chosen(&self.stored, wanted)?;
+        let manifest = manifest_of(self.store()?, version).await?;
+        let mut out = io::stdout().lock();
+        let told = if global.json {
+            let mut value = described(version, manifest.as_ref());
+            value["artifact"] = json!(artifact);
+            writeln!(out, "{}", json!({"version": 1, "stored": value}))
+        } else {
+            report::version(&mut out, artifact, version, manifest.as_ref())
+        };
+        told.map(|()| ExitCode::Ok).map_err(cannot_print)
+    }
+}
+
+/// Returns the newest version, where only one artifact can be meant.
+fn latest(stored: &Stored) -> Result<(&str, &Version)> {
+    let [(name, versions)] = stored else {
+        return Err(Error::of(ExitCode::Usage, "`latest` of which artifact?")
+            .why(format!("session.toml has {}", stored.len()))
+            .hint("give the version's name: `dacapo artifacts list` shows them"));
+    };
+    let newest = versions.last().map(|version| (name.as_str(), version));
+    newest.ok_or_else(|| Error::of(ExitCode::Usage, format!("no version of `{name}` is stored yet")))
+}
+
+/// Returns the one version meant: by its name, by its content, or the latest.
+fn chosen<'a>(stored: &'a Stored, wanted: &str) -> Result<(&'a str, &'a Version)> {
+    if wanted == "latest" {
+        return latest(stored);
+    }
+    let all =
+        || stored.iter().flat_map(|(name, versions)| versions.iter().map(move |one| (name.as_str(), one)));
     let content = wanted.strip_prefix("content:");
     let meant = |version: &Version| match content {
         Some(digits) => version.payload.is_some_and(|payload| payload.to_string().starts_with(digits)),
@@ -108,22 +229,25 @@ fn chosen<'a>(stored: &'a [(&str, Vec<Version>)], wanted: &str) -> Result<(&'a s
 
 /// Reads a version's manifest; none when it has none.
 async fn manifest_of(store: &StoreClient, version: &Version) -> Result<Option<Manifest>> {
-    let Some(name) = &version.manifest else { return Ok(None) };
-    let unusable = |why: String| {
-        Error::new(format!("cannot use the manifest `{name}`"))
-            .why(why)
-            .hint("Dropbox keeps its earlier revisions; restore the one that dacapo wrote")
-    };
-    let bytes = store.read(name).await?.ok_or_else(|| unusable("it was removed a moment ago".to_owned()))?;
-    let manifest = Manifest::parse(&bytes).map_err(unusable)?;
-    if manifest.speaks_of(version) {
-        Ok(Some(manifest))
-    } else {
-        Err(unusable("it doesn't say what its own name says: it was edited".to_owned()))
+    match read_manifest(store, version).await? {
+        Told::Nothing => Ok(None),
+        Told::By(manifest) => Ok(Some(*manifest)),
+        Told::Unusable(why) => {
+            let name = version.manifest.as_deref().unwrap_or_default();
+            Err(Error::new(format!("cannot use the manifest `{name}`"))
+                .why(why)
+                .hint("Dropbox keeps its earlier revisions; restore the one that dacapo wrote"))
+        }
     }
 }
 
-fn described(version: &Version) -> serde_json::Value {
+fn described(version: &Version, manifest: Option<&Manifest>) -> serde_json::Value {
+    let mut value = listed(version);
+    value["manifest"] = json!(manifest);
+    value
+}
+
+fn listed(version: &Version) -> serde_json::Value {
     json!({
         "name": version.name,
         "content": version.payload,

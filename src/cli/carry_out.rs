@@ -1,22 +1,27 @@
 //! `apply`, `up` and `down`: plan, approve, take the lease, look again, act, until nothing is left.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write as _};
 use std::time::Duration;
 
+use tokio::sync::mpsc::UnboundedReceiver;
+
+use super::artifacts::Moved;
 use super::load::Loaded;
 use super::worlds::Worlds;
 use super::{
-    Approve, Global, cannot_print, interrupts, is_terminal, may_bill, overview, print_plan, random_word,
-    request,
+    Approve, Global, cannot_print, interrupts, is_terminal, look, may_bill, overview, print_plan,
+    random_word, request,
 };
 use crate::apply::{self, Context, Hold, Interrupt, Outcome, take_lease};
 use crate::error::{Error, ExitCode, Result};
-use crate::event::Sender;
-use crate::facts::Server;
+use crate::event::{Event, Sender};
+use crate::facts::{ArtifactFile, Server};
 use crate::observe::{Held, Reading, observe};
 use crate::observed::Observed;
-use crate::plan::{self, Kind, Note, Plan};
-use crate::provider::repo::speaks_ssh;
+use crate::plan::{self, Kind, Note, Plan, Transfers, artifact_paths};
+use crate::provider::repo::{checkout_root, speaks_ssh};
+use crate::provider::server::Host;
 use crate::report::{self, Live, Mode};
 use crate::spec::{Spec, State};
 
@@ -31,13 +36,24 @@ struct Job<'a> {
     approve: &'a Approve,
     loaded: &'a Loaded,
     worlds: &'a Worlds,
+    wish: Wish<'a>,
     interrupt: Interrupt,
+}
+
+/// What is to be carried out.
+#[derive(Clone, Copy)]
+enum Wish<'a> {
+    /// What session.toml says.
+    Session,
+    /// Artifacts are moved, and nothing else.
+    Transfers(&'a Moved),
 }
 
 pub(super) async fn apply(global: &Global, approve: &Approve, state: Option<State>) -> Result<ExitCode> {
     let loaded = Loaded::read(global, state)?;
     let worlds = Worlds::open(global, &loaded).await?;
-    let job = Job { global, approve, loaded: &loaded, worlds: &worlds, interrupt: interrupts() };
+    let wish = Wish::Session;
+    let job = Job { global, approve, loaded: &loaded, worlds: &worlds, wish, interrupt: interrupts() };
     for round in 0..ROUNDS {
         let (observed, held, plan) = job.look().await?;
         if plan.actions.is_empty() {
@@ -45,9 +61,7 @@ pub(super) async fn apply(global: &Global, approve: &Approve, state: Option<Stat
         }
         job.print(&plan)?;
         preflight(&plan, &observed, &loaded.spec)?;
-        if !approved(approve, &job.interrupt).await? {
-            return Err(Error::of(ExitCode::Interrupted, "not approved: nothing was done"));
-        }
+        approved(approve.yes, &job.interrupt).await?;
         let outcome = job.act(&plan, held).await?;
         if let Some(code) = job.told(outcome).await? {
             return Ok(code);
@@ -58,18 +72,65 @@ pub(super) async fn apply(global: &Global, approve: &Approve, state: Option<Stat
         .hint("`dacapo plan` shows what is left; is somebody else at work on this session?"))
 }
 
+/// Moves artifacts to or from the store.
+pub(super) async fn transfer(global: &Global, approve: &Approve, moved: &Moved) -> Result<ExitCode> {
+    let loaded = Loaded::read(global, None)?;
+    let worlds = Worlds::open(global, &loaded).await?;
+    let wish = Wish::Transfers(moved);
+    let job = Job { global, approve, loaded: &loaded, worlds: &worlds, wish, interrupt: interrupts() };
+    let (_, held, plan) = job.look().await?;
+    job.print(&plan)?;
+    if !plan.actions.is_empty() {
+        approved(approve.yes, &job.interrupt).await?;
+        let outcome = job.act(&plan, held).await?;
+        if let Some(code) = job.told(outcome).await? {
+            return Ok(code);
+        }
+    }
+    if plan.blocked.is_empty() { Ok(ExitCode::Ok) } else { Err(left_over(&plan)) }
+}
+
 impl Job<'_> {
+    /// Looks at the four worlds and plans again, for comparing with what was approved.
+    async fn look_again(&self) -> Result<Plan> {
+        let loaded = self.loaded;
+        let (observed, _) =
+            observe(&self.worlds.providers, &loaded.spec, &loaded.directory, Reading::Remembered).await?;
+        let laptop = self.files_on_laptop().await?;
+        self.planned(&observed, laptop.as_ref())
+    }
+
     /// Looks at the four worlds and plans.
     async fn look(&self) -> Result<(Observed, Held, Plan)> {
-        let loaded = self.loaded;
-        let (observed, held) =
-            observe(&self.worlds.providers, &loaded.spec, &loaded.directory, Reading::Remembered).await?;
-        let plan = plan::plan(request(loaded, &self.approve.asked), &observed)?;
-        Ok((observed, held, plan))
+        let laptop = self.files_on_laptop().await?;
+        look(self.worlds, self.loaded, |observed| self.planned(observed, laptop.as_ref())).await
+    }
+
+    fn planned(&self, observed: &Observed, laptop: Option<&BTreeMap<String, ArtifactFile>>) -> Result<Plan> {
+        let request = request(self.loaded, &self.approve.asked);
+        match self.wish {
+            Wish::Session => plan::plan(request, observed),
+            Wish::Transfers(Moved { direction, names, .. }) => {
+                plan::plan_transfers(request, observed, Transfers { direction: *direction, names, laptop })
+            }
+        }
+    }
+
+    /// Looks at the laptop's files, where they are what is to be moved.
+    async fn files_on_laptop(&self) -> Result<Option<BTreeMap<String, ArtifactFile>>> {
+        let Wish::Transfers(Moved { laptop: true, .. }) = self.wish else { return Ok(None) };
+        let spec = &self.loaded.spec;
+        let mut host = Host::laptop(checkout_root(&self.loaded.directory, &spec.repo.url))?;
+        Ok(Some(host.files(&artifact_paths(spec)).await?))
     }
 
     fn print(&self, plan: &Plan) -> Result<()> {
-        print_plan(self.global, plan, &self.worlds.prefix)
+        match self.wish {
+            Wish::Transfers(_) if !self.global.json => {
+                report::transfers(&mut io::stdout().lock(), plan).map_err(cannot_print)
+            }
+            _ => print_plan(self.global, plan, &self.worlds.prefix),
+        }
     }
 
     /// Takes the lease, looks again, and carries the plan out if the world is still the one that was approved.
@@ -83,7 +144,7 @@ impl Job<'_> {
     }
 
     async fn act_holding(&self, approved: &Plan, hold: &mut Hold) -> Result<Outcome> {
-        let (_, _, plan) = self.look().await?;
+        let plan = self.look_again().await?;
         if !plan.agrees_with(approved) {
             return Err(Error::of(
                 ExitCode::Stale,
@@ -92,7 +153,7 @@ impl Job<'_> {
             .why("the plan that is made now differs from the one that was approved")
             .hint("run the same command again to see the new plan"));
         }
-        let (events, mut inbox) = Sender::channel();
+        let (events, inbox) = Sender::channel();
         let random = random_word;
         let context = Context {
             providers: &self.worlds.providers,
@@ -103,23 +164,13 @@ impl Job<'_> {
             events,
             interrupt: self.interrupt.clone(),
         };
-        let mode = mode(self.global);
-        let out: Box<dyn io::Write> =
-            if mode == Mode::Json { Box::new(io::stdout()) } else { Box::new(io::stderr()) };
-        let mut live = Live::new(mode, out, &plan.money.currency);
         let acting = async {
             let outcome = apply::apply(&plan, &context, hold).await;
             // Dropping the context closes the channel, which ends the reader.
             drop(context);
             outcome
         };
-        let reading = async {
-            while let Some(event) = inbox.recv().await {
-                live.show(&event);
-            }
-        };
-        let (outcome, ()) = tokio::join!(acting, reading);
-        Ok(outcome)
+        Ok(shown(self.global, &plan.money.currency, inbox, acting).await)
     }
 
     /// Says how a round ended; none when the next look decides.
@@ -146,12 +197,7 @@ impl Job<'_> {
             return told.map(|()| ExitCode::Ok).map_err(cannot_print);
         }
         self.print(plan)?;
-        if plan.blocked.is_empty() {
-            return Ok(ExitCode::Ok);
-        }
-        Err(Error::of(ExitCode::Refused, "what is left can't be done as things stand")
-            .why(format!("{} finding(s) stand against it", plan.blocked.len()))
-            .hint("the reasons stand above"))
+        if plan.blocked.is_empty() { Ok(ExitCode::Ok) } else { Err(left_over(plan)) }
     }
 
     async fn say_what_bills(&self) -> Result<()> {
@@ -164,6 +210,12 @@ impl Job<'_> {
         let (mut out, prefix) = (io::stderr().lock(), &self.worlds.prefix);
         report::interrupted(&mut out, &loaded.spec.name, price, &currency, prefix).map_err(cannot_print)
     }
+}
+
+fn left_over(plan: &Plan) -> Error {
+    Error::of(ExitCode::Refused, "what is left can't be done as things stand")
+        .why(format!("{} finding(s) stand against it", plan.blocked.len()))
+        .hint("the reasons stand above")
 }
 
 /// Refuses what would fail for want of a key, before a machine bills for nothing.
@@ -195,11 +247,31 @@ fn no_key(what: String) -> Error {
         .hint("load the key: `ssh-add`, then `ssh-add -l` to see it; then run the same command again")
 }
 
-/// Asks for approval; Ctrl-C at the question is a no.
-async fn approved(approve: &Approve, interrupt: &Interrupt) -> Result<bool> {
-    if approve.yes {
-        return Ok(true);
+/// Shows what happens while `acting` goes on; it must drop what it sends events with when it ends.
+pub(super) async fn shown<T>(
+    global: &Global,
+    currency: &str,
+    mut inbox: UnboundedReceiver<Event>,
+    acting: impl Future<Output = T>,
+) -> T {
+    let mode = mode(global);
+    let out: Box<dyn io::Write> =
+        if mode == Mode::Json { Box::new(io::stdout()) } else { Box::new(io::stderr()) };
+    let mut live = Live::new(mode, out, currency);
+    let reading = async {
+        while let Some(event) = inbox.recv().await {
+            live.show(&event);
+        }
+    };
+    tokio::join!(acting, reading).0
+}
+
+/// Asks for approval unless it was given; fails where it isn't. Ctrl-C at the question is a no.
+pub(super) async fn approved(yes: bool, interrupt: &Interrupt) -> Result<()> {
+    if yes {
+        return Ok(());
     }
+    let refused = || Error::of(ExitCode::Interrupted, "not approved: nothing was done");
     if !is_terminal() {
         return Err(Error::of(ExitCode::Usage, "nobody is there to approve the plan")
             .why("the standard input or the standard error is no terminal; nothing was done")
@@ -212,10 +284,10 @@ async fn approved(approve: &Approve, interrupt: &Interrupt) -> Result<bool> {
         tokio::task::spawn_blocking(|| io::stdin().lines().next().unwrap_or_else(|| Ok(String::new())));
     let answer = tokio::select! {
         answer = reading => answer.map_err(io::Error::from).and_then(|answer| answer),
-        () = interrupt.requested() => return Ok(false),
+        () = interrupt.requested() => return Err(refused()),
     };
     let answer = answer.map_err(|error| Error::new("cannot read the answer").because(&error))?;
-    Ok(answer.trim() == "yes")
+    if answer.trim() == "yes" { Ok(()) } else { Err(refused()) }
 }
 
 fn mode(global: &Global) -> Mode {

@@ -48,6 +48,11 @@ impl Loaded {
         Ok(Self { spec, path: PathBuf::from(shown), directory, lock, lock_path })
     }
 
+    /// Returns where the session file really lies.
+    pub(super) fn file(&self) -> PathBuf {
+        self.directory.join(self.path.file_name().unwrap_or_default())
+    }
+
     /// Writes the lock where it says something new.
     pub(super) fn write_lock(&self, lock: &Lock) -> Result<()> {
         if self.lock.as_ref() == Some(lock) {

@@ -15,7 +15,7 @@ use crate::error::{Error, ExitCode, Result};
 use crate::provider::repo::local_checkout;
 use crate::report;
 use crate::sandbox::repo::MODEL;
-use crate::sandbox::{self, Admin, Faults, Options, Ready, gateway};
+use crate::sandbox::{self, Admin, Faults, Link, Options, Ready, gateway};
 use crate::spec::Spec;
 use crate::version::file_name;
 
@@ -41,6 +41,9 @@ pub(super) enum Command {
         /// What goes wrong from the start, as JSON (see `dacapo sandbox faults`)
         #[arg(long, value_name = "FILE")]
         faults: Option<PathBuf>,
+        /// How far away Dropbox's content host is, and how many bytes a second each connection to it takes
+        #[arg(long, value_name = "rtt=TIME,rate=BYTES")]
+        link: Option<Link>,
     },
     /// Show what bills in the world
     Bill,
@@ -85,9 +88,9 @@ pub(super) enum Command {
 
 pub(super) async fn run(global: &Global, command: Command) -> Result<ExitCode> {
     match command {
-        Command::Serve { dir, clock_speed, start, idle, sshd, faults } => {
+        Command::Serve { dir, clock_speed, start, idle, sshd, faults, link } => {
             let idle = Duration::from_secs(idle);
-            let options = Options { clock_speed, start, idle, sshd, faults, ..Options::default() };
+            let options = Options { clock_speed, start, idle, sshd, faults, link, ..Options::default() };
             let dir = dir.map_or_else(|| directory(global), Ok)?;
             sandbox::serve(&dir, options, announce).await.map(|()| ExitCode::Ok)
         }
@@ -122,7 +125,7 @@ pub async fn seed(ready: &Ready, spec: &Spec, spec_directory: &Path) -> Result<(
     match &spec.store {
         Some(store) if spec.artifacts.values().any(|artifact| named_like_it(&artifact.path)) => {
             let uploaded = "2026-11-20T18:30:00Z".parse().expect("it is a time");
-            admin.seed_store(&format!("{}/{name}", store.as_str()), bytes, uploaded).await
+            admin.seed_store_once(&format!("{}/{name}", store.as_str()), bytes, uploaded).await
         }
         _ => Ok(()),
     }

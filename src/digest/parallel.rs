@@ -15,7 +15,7 @@ use std::thread;
 
 use sha2::{Digest as _, Sha256};
 
-use super::{BLOCK, ContentHash};
+use super::{BLOCK, Blocks, ContentHash};
 
 /// What the bytes of a file or stream come to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -132,9 +132,7 @@ fn hash_given(take: &Mutex<Receiver<(usize, Vec<u8>)>>) -> Vec<(usize, Block)> {
 
 fn joined(mut blocks: Vec<(usize, Block)>) -> ContentHash {
     blocks.sort_unstable_by_key(|(number, _)| *number);
-    let mut joined = Sha256::new();
-    blocks.iter().for_each(|(_, digest)| joined.update(digest));
-    ContentHash(joined.finalize().into())
+    Blocks(blocks.into_iter().map(|(_, digest)| digest).collect()).hash()
 }
 
 fn cores() -> usize {

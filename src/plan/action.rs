@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::Candidate;
 use crate::digest::ContentHash;
-use crate::facts::{PublicKey, StoredFile};
+use crate::facts::{PublicKey, StoredFile, folded};
 use crate::spec::Compress;
 use crate::version::file_name;
 
@@ -53,7 +53,7 @@ impl Action {
 }
 
 /// Where an artifact's file lies.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Place {
     /// Under the checkout on the rented machine.
@@ -165,6 +165,17 @@ pub enum Kind {
         /// Every volume that goes with it.
         volumes: Vec<String>,
     },
+    /// Delete a stored version: the object, then the manifests beside it, each only as it was seen.
+    DeleteVersion {
+        /// The artifact's name.
+        artifact: String,
+        /// The version's name.
+        version: String,
+        /// The object; none where it is gone already and only its manifests are left.
+        object: Option<StoredFile>,
+        /// What lies beside it.
+        manifests: Vec<StoredFile>,
+    },
     /// Delete a volume that a machine of ours left behind.
     DeleteVolume {
         /// The cloud's id.
@@ -183,9 +194,11 @@ pub enum Kind {
 fn waits_for(kind: &Kind, earlier: &Kind) -> bool {
     match (kind, earlier) {
         (Kind::DeleteVolume { .. }, earlier) => matches!(earlier, Kind::Forget { .. }),
+        // Whether one version goes says nothing about another.
+        (Kind::DeleteVersion { .. }, _) => false,
         (Kind::Pull { path, .. }, Kind::Pull { path: other, .. })
         | (Kind::Store { path, .. }, Kind::Store { path: other, .. }) => {
-            file_name(path).eq_ignore_ascii_case(file_name(other))
+            folded(file_name(path)) == folded(file_name(other))
         }
         _ => true,
     }

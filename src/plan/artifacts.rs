@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Blocked, Draft, Fresh, Kind, Note, Place, Shown, Work};
+use super::{Blocked, Draft, Fresh, Kind, Note, Shown, Work};
 use crate::digest::ContentHash;
 use crate::error::{Error, ExitCode, Result};
 use crate::facts::{ArtifactFile, LargeFiles, Server, StoredFile};
@@ -33,8 +33,8 @@ pub fn stored_contents(spec: &Spec, files: &[StoredFile]) -> Vec<ContentHash> {
         .collect()
 }
 
-/// What lies at an artifact's path on the server.
-enum Present {
+/// What lies at an artifact's path.
+pub(super) enum Present {
     Nothing,
     /// The bytes of a stored version.
     Version(Kept),
@@ -67,7 +67,7 @@ impl Draft<'_> {
         Ok(())
     }
 
-    fn bring_artifact(
+    pub(super) fn bring_artifact(
         &mut self,
         name: &str,
         artifact: &spec::Artifact,
@@ -84,6 +84,7 @@ impl Draft<'_> {
             (_, Present::Unreadable) => {}
             (Some(version), Present::Nothing) => self.pull(name, artifact, version, None),
             (Some(version), Present::Version(kept) | Present::Brought(kept)) if is_same(&version, &kept) => {
+                self.note_same_content(name, &version, &kept);
                 self.keep(name, artifact, &Kept { version: version.name, ..kept });
             }
             (Some(version), Present::Version(kept)) => self.pull(name, artifact, version, Some(kept.payload)),
@@ -145,6 +146,14 @@ impl Draft<'_> {
         self.plan.desired.artifacts.insert(name.to_owned(), agreed);
     }
 
+    /// Packing and name say nothing: what holds the same bytes is the same version.
+    fn note_same_content(&mut self, name: &str, version: &Version, kept: &Kept) {
+        if version.name != kept.version {
+            let (version, stored_as) = (version.name.clone(), kept.version.clone());
+            self.note(Note::SameContent { artifact: name.to_owned(), version, stored_as });
+        }
+    }
+
     fn pull(
         &mut self,
         name: &str,
@@ -152,12 +161,13 @@ impl Draft<'_> {
         version: Version,
         replaces: Option<ContentHash>,
     ) {
+        self.note_environment(name, &version.name);
         let wanted =
             Artifact { path: artifact.path.clone(), version: version.name.clone(), content: version.payload };
         self.plan.desired.artifacts.insert(name.to_owned(), wanted);
         self.add(Kind::Pull {
             artifact: name.to_owned(),
-            place: Place::Server,
+            place: self.place,
             path: artifact.path.clone(),
             version: version.name,
             object: version.file,
@@ -167,8 +177,14 @@ impl Draft<'_> {
         });
     }
 
-    /// Plans to store bytes as a new version; false when they are too many for one upload.
-    fn store(&mut self, name: &str, artifact: &spec::Artifact, content: ContentHash, size: u64) -> bool {
+    /// Plans to store bytes as a new version; false when they are too many.
+    pub(super) fn store(
+        &mut self,
+        name: &str,
+        artifact: &spec::Artifact,
+        content: ContentHash,
+        size: u64,
+    ) -> bool {
         // Packing may bring a larger file below the limit, but nobody knows before it is tried.
         let large_files = self.observed.store.large_files;
         if size > store_limit(large_files) && artifact.compress == spec::Compress::None {
@@ -177,7 +193,7 @@ impl Draft<'_> {
         }
         self.add(Kind::Store {
             artifact: name.to_owned(),
-            place: Place::Server,
+            place: self.place,
             path: artifact.path.clone(),
             content,
             size,
@@ -220,9 +236,8 @@ impl Draft<'_> {
         self.note(Note::Pinned { artifact: name.to_owned(), version });
     }
 
-    fn note_unreadable(&mut self, name: &str) {
-        let Server::Seen(probe) = &self.observed.server else { return };
-        if let Some(ArtifactFile::Unreadable { why }) = probe.artifacts.get(name) {
+    pub(super) fn note_unreadable(&mut self, name: &str) {
+        if let Some(ArtifactFile::Unreadable { why }) = self.files.and_then(|files| files.get(name)) {
             self.note(Note::UnreadableArtifact { artifact: name.to_owned(), why: why.clone() });
         }
     }
@@ -261,9 +276,8 @@ impl Draft<'_> {
         probe.artifacts.iter().filter_map(seen).collect()
     }
 
-    fn at_path(&self, name: &str) -> Present {
-        let Server::Seen(probe) = &self.observed.server else { return Present::Unreadable };
-        match probe.artifacts.get(name) {
+    pub(super) fn at_path(&self, name: &str) -> Present {
+        match self.files.and_then(|files| files.get(name)) {
             Some(ArtifactFile::Missing | ArtifactFile::File { size: 0, .. }) => Present::Nothing,
             Some(ArtifactFile::File { content, size }) => self.identify(name, *content, *size),
             Some(ArtifactFile::Unreadable { .. }) | None => Present::Unreadable,
@@ -304,7 +318,7 @@ impl Draft<'_> {
         versions(&self.observed.store.files, file_name(&artifact.path))
     }
 
-    fn wanted_version(&self, name: &str, artifact: &spec::Artifact) -> Result<Option<Version>> {
+    pub(super) fn wanted_version(&self, name: &str, artifact: &spec::Artifact) -> Result<Option<Version>> {
         let stored = self.stored_versions(name);
         if self.request.locked && artifact.version != Wanted::None {
             return self.locked_version(name, stored).map(Some);

@@ -12,7 +12,7 @@ use crate::facts::{
 };
 use crate::guard::Guard;
 use crate::lock::{LockedArtifact, LockedMachine};
-use crate::observed::Laptop;
+use crate::observed::{Closer, Laptop};
 use crate::record::{self, Ended, Intent, Kept, Record};
 use crate::spec::{Artifact, Compress, OnAbsent, Wanted};
 use crate::version::manifest_name;
@@ -22,7 +22,9 @@ mod artifacts;
 mod carry;
 mod code;
 mod end;
+mod environment;
 mod machine;
+mod prune;
 
 const ID: &str = "m-1";
 const URL: &str = "git@git.example:me/lesson3.git";
@@ -251,6 +253,7 @@ fn observed() -> Observed {
         record,
         key: key(),
         laptop: Laptop { agent: Some(vec![key().fingerprint()]), private_key: false, spec_in_repo: false },
+        closer: Closer::default(),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::Difference;
 use crate::digest::ContentHash;
 use crate::facts::{LargeFiles, Money};
 use crate::guard::{Finding, Guard};
@@ -101,8 +102,16 @@ pub enum Note {
     OutOfStock,
     /// No stored version of the artifact exists yet.
     NoVersion { artifact: String },
+    /// The wanted version holds the bytes that are there, which came as another version: nothing to bring.
+    SameContent { artifact: String, version: String, stored_as: String },
+    /// The version that is about to be brought was made in another environment.
+    OtherEnvironment { artifact: String, version: String, differences: Vec<Difference> },
+    /// The manifest of the version that is about to be brought can't be used.
+    UnusableManifest { artifact: String, version: String, why: String },
     /// A newer version is stored, but the server's bytes are work and stay.
     NewerStored { artifact: String, version: String },
+    /// The artifact's content is stored already.
+    AlreadyStored { artifact: String, version: String },
     /// The next `up` brings the pinned version, not the one that is stored now.
     Pinned { artifact: String, version: String },
     /// The artifact's file isn't there, or is empty.

@@ -1,4 +1,4 @@
-//! The git remote as the laptop sees it, and the laptop's own checkout of it.
+//! The git remote as the laptop sees it, and the laptop's own checkout with its history.
 //!
 //! The remote is asked with the system's git, which knows the user's ssh and url settings; nothing is
 //! ever written to it or to the user's checkout.
@@ -7,6 +7,7 @@ mod address;
 mod child;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
+mod history;
 mod local;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use address::{host_of, same_remote, speaks_ssh};
+pub use history::{Past, commits_between, past_locks};
 pub use local::{checkout_root, identity, local_checkout};
 
 use crate::digest::sha256_hex;

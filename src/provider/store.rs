@@ -258,6 +258,32 @@ impl StoreClient {
         }
     }
 
+    /// Deletes a file if it is still the revision that was listed; one that is gone already is gone.
+    ///
+    /// Soft: the service keeps what was deleted for a while, to be restored there.
+    pub async fn delete(&self, _: &Action, file: &facts::StoredFile) -> Result<()> {
+        let what = || format!("cannot delete `{}` from the store", file.path);
+        let argument = json!({"path": self.full(&file.path)?, "parent_rev": file.rev});
+        let call = self.rpc(&["files", "delete_v2"], &argument);
+        match self.service.json::<Value>(&call).await {
+            Ok(_) => {}
+            // Also what an answer that got lost looks like when the call is made again.
+            Err(Trouble::Conflict(said)) if wire::is(&said, "path_lookup/not_found") => {}
+            Err(Trouble::Conflict(said)) if wire::is(&said, "path_write/conflict") => {
+                return Err(Error::of(ExitCode::Stale, what())
+                    .why("it isn't the file any more that was there when the plan was made")
+                    .hint("run the command again: it plans with what is there now"));
+            }
+            Err(trouble) => return Err(self.error(what(), trouble)),
+        }
+        match self.metadata(&file.path).await? {
+            Some(there) if there.rev == file.rev => {
+                Err(Error::new(what()).why("the store says that it did, and still has it"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Reads a small file, checked against the store's hash; none when there is nothing.
     pub async fn read(&self, path: &str) -> Result<Option<Vec<u8>>> {
         Ok(self.download(path).await?.map(|found| found.bytes.into()))
@@ -283,7 +309,7 @@ impl StoreClient {
         };
         let (account, now) =
             read.await.map_err(|trouble| self.error("cannot read the store's account", trouble))?;
-        let digest = sha256_hex(format!("{account}\n{}", wire::folded(&self.root)).as_bytes());
+        let digest = sha256_hex(format!("{account}\n{}", facts::folded(&self.root)).as_bytes());
         Ok((digest[..16].to_owned(), now))
     }
 

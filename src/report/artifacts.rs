@@ -4,7 +4,9 @@ use std::io::{self, Write};
 
 use jiff::Timestamp;
 
-use super::{bytes, printable, short};
+use super::diff::commit;
+use super::{bytes, printable};
+use crate::facts::Environment;
 use crate::version::{Manifest, Version};
 
 /// Lists an artifact's versions, one line each, as they are given.
@@ -38,23 +40,67 @@ pub fn version(
     writeln!(out, "version    {}", printable(&version.name))?;
     writeln!(out, "artifact   {}", printable(artifact))?;
     writeln!(out, "content    {}", version.payload.map_or("not known".to_owned(), |hash| hash.to_string()))?;
-    let packing = if version.packed { "gzip" } else { "as it is" };
     let (size, hash) = (bytes(version.file.size), version.file.content);
+    let packing = packing(version);
     writeln!(out, "stored     {size}, {packing}, content {hash}, revision {}", printable(&version.file.rev))?;
     writeln!(out, "           at {}", day_and_minute(version.file.modified))?;
-    let Some(manifest) = manifest else {
-        return writeln!(out, "made by    not known: no manifest lies beside it");
-    };
-    let made_on = manifest.instance_type.as_deref().unwrap_or("a machine of unknown type");
-    let commit = manifest.commit.as_deref().map_or("an unknown commit".to_owned(), |it| short(it).to_owned());
+    match manifest {
+        Some(manifest) => made(out, manifest),
+        None => writeln!(out, "made by    not known: no manifest lies beside it"),
+    }
+}
+
+fn made(out: &mut impl Write, manifest: &Manifest) -> io::Result<()> {
+    let session = printable(&manifest.session);
     writeln!(out, "size       {} unpacked", bytes(manifest.size))?;
-    writeln!(
-        out,
-        "made by    session {}, at {}, on {}",
-        printable(&manifest.session),
-        printable(&commit),
-        printable(made_on)
-    )
+    if manifest.by_hand {
+        return writeln!(out, "made by    not known: uploaded by hand; session {session} unpacked it first");
+    }
+    let made_on = manifest.instance_type.as_deref().unwrap_or("a machine of unknown type");
+    let commit = commit(manifest).unwrap_or_else(|| "an unknown commit".to_owned());
+    writeln!(out, "made by    session {session}, at {commit}, on {}", printable(made_on))?;
+    if let Some(image) = &manifest.image {
+        writeln!(out, "image      {}", printable(image))?;
+    }
+    let Some(Environment { python, cuda, packages }) = &manifest.environment else { return Ok(()) };
+    let version = |name: &str, version: &Option<String>| {
+        version
+            .as_deref()
+            .map_or(format!("no {name} reported"), |version| format!("{name} {}", printable(version)))
+    };
+    let (python, cuda) = (version("Python", python), version("CUDA", cuda));
+    writeln!(out, "run with   {python}, {cuda}, {} package(s)", packages.len())
+}
+
+/// What was written into session.toml.
+#[derive(Clone, Copy, Debug)]
+pub struct Pin<'a> {
+    /// The file.
+    pub path: &'a str,
+    /// The artifact.
+    pub artifact: &'a str,
+    /// Its version, as it is written there.
+    pub wanted: &'a str,
+    /// Whether the file says something else than before.
+    pub changed: bool,
+    /// What is typed before a command's name.
+    pub prefix: &'a str,
+}
+
+/// Says what session.toml wants now.
+pub fn pinned(out: &mut impl Write, pin: Pin<'_>) -> io::Result<()> {
+    let Pin { path, artifact, wanted, changed, prefix } = pin;
+    let (path, wanted) = (printable(path), printable(wanted));
+    if changed {
+        writeln!(out, "{path}: {artifact} is `{wanted}` from now on; `{prefix} plan` shows what that changes")
+    } else {
+        writeln!(out, "{path}: {artifact} was `{wanted}` already; nothing was written")
+    }
+}
+
+/// How the object holds the payload.
+pub(super) fn packing(version: &Version) -> &'static str {
+    if version.packed { "gzip" } else { "as it is" }
 }
 
 fn content(version: &Version) -> String {
@@ -62,6 +108,6 @@ fn content(version: &Version) -> String {
     version.payload.map_or_else(unknown, |payload| format!("content {}", payload.short()))
 }
 
-fn day_and_minute(at: Timestamp) -> String {
+pub(super) fn day_and_minute(at: Timestamp) -> String {
     at.strftime("%Y-%m-%d %H:%M UTC").to_string()
 }

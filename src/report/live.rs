@@ -143,6 +143,9 @@ fn stage_text(stage: &Stage, unit: &str) -> String {
         ),
         Stage::AtCommit { branch, commit } => format!("{} at {}", printable(branch), short(commit)),
         Stage::Bytes { done, .. } => bytes(*done),
+        Stage::Unexplained { why } => {
+            format!("what it was made in isn't known and won't be noted: {}", printable(why))
+        }
         Stage::Resumed { bytes: at } => format!("goes on at {}", bytes(*at)),
         Stage::Waiting { why, seconds } => format!("waits {seconds} s: {}", printable(why)),
         Stage::Packed { payload, size, stored_size } => {
@@ -159,6 +162,7 @@ fn stage_text(stage: &Stage, unit: &str) -> String {
             Some(commit) => format!("the remote has `{branch}` at {}", short(commit)),
             None => format!("the remote has the tags below `{branch}`"),
         },
+        Stage::Deleted { path } => format!("{} is deleted, confirmed by the store", printable(path)),
         Stage::Proven => "proven: nothing on it is lost".to_owned(),
         Stage::Deleting { machine } => format!("machine {machine} is being deleted"),
         Stage::Gone { machine } => format!("machine {machine} is gone"),

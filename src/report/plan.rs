@@ -8,7 +8,7 @@ use similar::{ChangeTag, TextDiff};
 use super::{bytes, printable, short, typed};
 use crate::facts::{LargeFiles, Nested};
 use crate::guard::{Finding, Guard};
-use crate::plan::{Action, Blocked, Candidate, GuardState, Kind, Note, Plan, Shown, Work};
+use crate::plan::{Action, Blocked, Candidate, Difference, GuardState, Kind, Note, Place, Plan, Shown, Work};
 use crate::world::World;
 
 /// Writes the plan: the difference, the actions, the work, the guards, the money.
@@ -25,6 +25,16 @@ pub fn render(out: &mut impl Write, plan: &Plan, prefix: &str) -> io::Result<()>
         writeln!(out, "note: {}", note_text(note, &plan.money.currency))?;
     }
     totals(out, plan)
+}
+
+/// Writes a plan that only moves artifacts.
+pub fn transfers(out: &mut impl Write, plan: &Plan) -> io::Result<()> {
+    actions(out, plan)?;
+    blocked(out, &plan.blocked)?;
+    for note in &plan.notes {
+        writeln!(out, "note: {}", note_text(note, &plan.money.currency))?;
+    }
+    if plan.is_empty() { writeln!(out, "nothing to move") } else { Ok(()) }
 }
 
 /// Writes what stands against a deletion, with the words that would settle it.
@@ -98,6 +108,13 @@ fn saved(
     Ok(())
 }
 
+fn of_place(place: Place) -> &'static str {
+    match place {
+        Place::Server => "",
+        Place::Laptop => " on this laptop",
+    }
+}
+
 /// Returns what an action does, in one line.
 pub fn action_text(action: &Action, currency: &str) -> String {
     match action.kind() {
@@ -119,14 +136,16 @@ pub fn action_text(action: &Action, currency: &str) -> String {
         Kind::FastForward { from, to } => {
             format!("fast-forward the checkout from {} to {}", short(from), short(to))
         }
-        Kind::Store { artifact, path, size, content, .. } => format!(
-            "store {artifact} ({path}, {}, content {}) as a new version",
+        Kind::Store { artifact, place, path, size, content, .. } => format!(
+            "store {artifact} ({path}{}, {}, content {}) as a new version",
+            of_place(*place),
             bytes(*size),
             content.short()
         ),
-        Kind::Pull { artifact, path, version, object, replaces, .. } => {
+        Kind::Pull { artifact, place, path, version, object, replaces, .. } => {
             let over = if replaces.is_some() { ", over the stored version that lies there" } else { "" };
-            format!("bring {artifact} to {path}: version {version} ({}){over}", bytes(object.size))
+            let place = of_place(*place);
+            format!("bring {artifact} to {path}{place}: version {version} ({}){over}", bytes(object.size))
         }
         Kind::SaveBranch { files, tips, tags, .. } => format!(
             "push what the remote lacks to a new branch `dacapo/…`: {} file(s), {} commit(s) that names lead to, \
@@ -144,6 +163,12 @@ pub fn action_text(action: &Action, currency: &str) -> String {
                 several => format!("volumes {}", several.join(", ")),
             }
         ),
+        Kind::DeleteVersion { artifact, version, object: Some(object), .. } => {
+            format!("delete version {} of {artifact} ({})", printable(version), bytes(object.size))
+        }
+        Kind::DeleteVersion { artifact, version, object: None, .. } => {
+            format!("delete the manifest that version {} of {artifact} left behind", printable(version))
+        }
         Kind::DeleteVolume { volume, name } => {
             format!("delete volume {volume} (`{}`), left by a machine of this session", printable(name))
         }
@@ -438,9 +463,22 @@ fn note_text(note: &Note, unit: &str) -> String {
             "none of the candidates is in stock as far as the cloud says; apply asks all the same".to_owned()
         }
         Note::NoVersion { artifact } => format!("no version of {artifact} is stored yet; nothing to bring"),
+        Note::SameContent { artifact, version, stored_as } => {
+            format!("{artifact}: {version} is the same content, stored as {stored_as}; nothing to bring")
+        }
+        Note::OtherEnvironment { artifact, version, differences } => {
+            format!(
+                "{artifact}: {version} was made in another environment: {}",
+                differences_text(differences)
+            )
+        }
+        Note::UnusableManifest { artifact, version, why } => {
+            format!("{artifact}: what is said of how {version} was made can't be used: {}", printable(why))
+        }
         Note::NewerStored { artifact, version } => {
             format!("{artifact}: version {version} is newer in the store; the server's own bytes stay")
         }
+        Note::AlreadyStored { artifact, version } => format!("{artifact} is stored already, as {version}"),
         Note::Pinned { artifact, version } => {
             format!("{artifact} is pinned to {version}: the next `up` brings that, not what is stored now")
         }
@@ -477,6 +515,20 @@ fn note_text(note: &Note, unit: &str) -> String {
         ),
         Note::NotLoggedIn => "no login has been completed on the machine yet".to_owned(),
         Note::NoGpu => "the server reports no GPU".to_owned(),
+    }
+}
+
+/// Names the first few of many: `artifacts diff` shows all of them.
+fn differences_text(differences: &[Difference]) -> String {
+    const SHOWN: usize = 6;
+    let value = |value: &Option<String>| value.as_deref().map_or("none".to_owned(), printable);
+    let shown = differences.iter().take(SHOWN).map(|Difference { what, made, here }| {
+        format!("{} {}, here {}", printable(what), value(made), value(here))
+    });
+    let shown = shown.collect::<Vec<_>>().join("; ");
+    match differences.len().saturating_sub(SHOWN) {
+        0 => shown,
+        more => format!("{shown}; and {more} more"),
     }
 }
 

@@ -93,6 +93,9 @@ fn arguments(options: &Options) -> Vec<String> {
     if options.idle != usual.idle {
         flags.push(format!("--idle={}", options.idle.as_secs()));
     }
+    if let Some(link) = options.link {
+        flags.push(format!("--link={link}"));
+    }
     if let Some(sshd) = &options.sshd {
         flags.push(format!("--sshd={}", sshd.display()));
     }

@@ -6,6 +6,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::link::Link;
+
 /// How a sandbox is to run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Options {
@@ -21,6 +23,8 @@ pub struct Options {
     pub sshd: Option<PathBuf>,
     /// A file with what the HTTP services do wrong from the start; nothing by default.
     pub faults: Option<PathBuf>,
+    /// How far away Dropbox's content host is and how wide the way there; it is right here by default.
+    pub link: Option<Link>,
 }
 
 impl Default for Options {
@@ -32,6 +36,7 @@ impl Default for Options {
             exe: None,
             sshd: None,
             faults: None,
+            link: None,
         }
     }
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::body::{Body, to_bytes};
+use axum::body::Body;
 use axum::extract::{ConnectInfo, Request as HttpRequest, State};
 use axum::http::Response;
 use jiff::Timestamp;
@@ -23,9 +23,11 @@ use super::clock::Clock;
 use super::cloud::Effect;
 use super::faults::{self, Faults, Lines, Plan, Scissors};
 use super::journal::{Journal, Request};
+use super::sent::Sent;
 use super::server::SshFaults;
 use super::ssh_side::{SshNeeds, SshSide};
 use super::state::{Vault, World, cannot_use, prepare, write_whole};
+use super::store::{Place, Places};
 use super::wire::{Call, LARGEST_BODY, Reply, form};
 use super::{Options, Ready};
 use crate::error::{Error, Result};
@@ -42,6 +44,7 @@ pub struct Host {
     pub(super) journal: Journal,
     pub(super) ssh: SshSide,
     pub(super) faults: Faults,
+    places: Places,
     kept: Arc<Mutex<Kept>>,
     last_used: Mutex<Instant>,
     stop: watch::Sender<bool>,
@@ -99,9 +102,10 @@ pub async fn serve_with<F: Future<Output = Result<SshSide>>>(
 
     let (stop, stopped) = watch::channel(false);
     let last_used = Mutex::new(Instant::now());
-    let faults = Faults::default();
+    let (faults, places) = (Faults::default(), Places::default());
     let ready_path = ready_file.clone();
-    let host = Arc::new(Host { clock, journal, ssh, faults, kept, last_used, stop, ready_file: ready_path });
+    let host =
+        Arc::new(Host { clock, journal, ssh, faults, places, kept, last_used, stop, ready_file: ready_path });
     let urls = [&cloud, &api, &content, &admin].map(|door| door.url.clone());
     let mut serving = JoinSet::new();
     for (service, door) in [
@@ -110,7 +114,8 @@ pub async fn serve_with<F: Future<Output = Result<SshSide>>>(
         (Service::DropboxContent, content),
         (Service::Admin, admin),
     ] {
-        let lines = Lines::of(Arc::clone(&host), service, door.listener)
+        let link = options.link.filter(|_| service == Service::DropboxContent);
+        let lines = Lines::of(Arc::clone(&host), service, door.listener, link)
             .map_err(|error| Error::new("cannot listen on `127.0.0.1`").because(&error))?;
         serving.spawn(listen(Arc::clone(&host), service, lines, stopped.clone()));
     }
@@ -191,7 +196,16 @@ impl Host {
         let reply = match service {
             Service::Cloud => self.with_world(|world, now| world.cloud.answer(call, now)),
             Service::DropboxApi => self.with_world(|world, now| world.store.answer_api(call, now)),
-            Service::DropboxContent => self.with_world(|world, now| world.store.answer_content(call, now)),
+            Service::DropboxContent => {
+                let own = Place::of(call).map(|place| self.places.take(place));
+                if let Some(own) = &own {
+                    let path = lock_kept(&self.kept).world.store.ahead(own.place());
+                    if path.is_some_and(|path| own.put_down(call, path)) {
+                        call.body.note_put_down();
+                    }
+                }
+                self.with_world(|world, now| world.store.answer_content(call, now))
+            }
             Service::Admin => return admin_routes::answer(self, call),
         };
         reply.unwrap_or_else(|error| Reply::text(500, error.to_string()))
@@ -287,7 +301,10 @@ async fn listen(host: Arc<Host>, service: Service, lines: Lines, mut stopped: wa
 
 async fn handle(host: Arc<Host>, service: Service, line: Scissors, request: HttpRequest) -> Response<Body> {
     let (parts, body) = request.into_parts();
-    let Ok(body) = to_bytes(body, LARGEST_BODY).await else {
+    let announced = parts.headers.get("content-length").and_then(|length| length.to_str().ok()?.parse().ok());
+    let hashed = service == Service::DropboxContent;
+    let body = Sent::receive(body, announced.unwrap_or(0), LARGEST_BODY, hashed).await;
+    let Some(body) = body else {
         return Reply::text(413, "Request entity too large").into_response();
     };
     let query = form(parts.uri.query().unwrap_or_default());

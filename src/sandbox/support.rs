@@ -47,8 +47,7 @@ impl TestWorld {
     pub async fn start_in(dir: tempfile::TempDir) -> Self {
         let start: Timestamp = "2026-11-23T10:00:00Z".parse().unwrap();
         let idle = Duration::from_secs(600);
-        let options =
-            Options { clock_speed: 0.0, start: Some(start), idle, exe: None, sshd: None, faults: None };
+        let options = Options { clock_speed: 0.0, start: Some(start), idle, ..Options::default() };
         let (tell, told) = oneshot::channel();
         let path = dir.path().to_owned();
         let serving = tokio::spawn(async move {

@@ -9,6 +9,8 @@ use futures_util::stream;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 
+use super::sent::Sent;
+
 /// The largest request body that is read at all: Dropbox's cap per request, and one byte to notice more.
 pub const LARGEST_BODY: usize = 150 * 1024 * 1024 + 1;
 
@@ -23,7 +25,7 @@ pub struct Call {
     /// The headers.
     pub headers: HeaderMap,
     /// The whole body.
-    pub body: Bytes,
+    pub body: Sent,
 }
 
 impl Call {

@@ -100,8 +100,23 @@ pub(super) fn store(text: &str) -> Checked<StorePath> {
         let hint = format!("write `store = \"dropbox:/{}\"`", escaped(path));
         return fault("needs a `/` behind `dropbox:`", 0..start, "expected `dropbox:/`", hint);
     };
-    parts(inner, EXAMPLE).map_err(|fault| fault.moved(start + 1))?;
+    parts(inner, EXAMPLE)
+        .and_then(|()| no_system_file(inner, EXAMPLE))
+        .map_err(|fault| fault.moved(start + 1))?;
     Ok(StorePath(path.to_owned()))
+}
+
+/// Names that Dropbox refuses, whatever their case. There is one more, but it ends in a control character.
+///
+/// Versions can't have one of them: a date stands before their file's name.
+const SYSTEM_FILES: [&str; 5] = ["desktop.ini", "thumbs.db", ".ds_store", ".dropbox", ".dropbox.attr"];
+
+fn no_system_file(text: &str, example: &str) -> Checked {
+    let is_one = |part: &str| SYSTEM_FILES.iter().any(|name| part.eq_ignore_ascii_case(name));
+    match split(text).find(|(_, part)| is_one(part)) {
+        Some((at, _)) => fault("has a name that Dropbox refuses", at, "a system's own file", example),
+        None => Ok(()),
+    }
 }
 
 /// An instance type, a location or an image: one word.
@@ -346,9 +361,19 @@ pub(super) fn checkout(text: &str) -> Checked {
     Ok(())
 }
 
+/// The longest file name of an artifact, in characters: what is stored under it has a date in front, packing,
+/// two hashes and `.json` behind, and Dropbox takes 255 characters in all.
+pub const LONGEST_FILE_NAME: usize = 150;
+
 /// An artifact's file, under the checkout.
 pub(super) fn artifact(text: &str) -> Checked {
     relative(text, "the checkout", "write it as `export.pkl` or `models/export.pkl`")?;
+    let start = text.rfind('/').map_or(0, |slash| slash + 1);
+    if let Some((over, _)) = text[start..].char_indices().nth(LONGEST_FILE_NAME) {
+        let label = format!("{LONGEST_FILE_NAME} characters are allowed");
+        let hint = "give the file a shorter name: versions and their manifests are stored under it, with more around";
+        return fault("has a file name that is too long", start + over..text.len(), label, hint);
+    }
     match split(text).find(|(_, part)| part.eq_ignore_ascii_case(".git")) {
         Some((at, _)) => {
             fault("lies in git's own folder", at, "git's own", "write the path of a file in the checkout")

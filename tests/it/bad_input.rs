@@ -2,7 +2,6 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
 use std::process::{Command, Stdio};
 
 use dacapo::sandbox::{Admin, Ready};
@@ -364,9 +363,6 @@ fn what_may_be_lost_with_the_server_is_kept_until_it_is_named() {
         refused(project.dacapo(&["down", "--yes"]), 5).says(&format!("{program}: not found"));
         std::fs::remove_file(stub).unwrap();
     }
-    large_file(&project.server().join("lesson3/export.pkl"), 150_000_001);
-    let whole = "artifacts.model.compress=none";
-    refused(project.dacapo(&["down", "--yes", "--set", whole]), 5).says("150,000,000 bytes");
     set(&project, &json!({"cloud": {"status": {&machine: "offline"}}}));
     refused(project.dacapo(&["down", "--yes"]), 5).says("is offline").says("--discard server:unreachable");
     refused(project.dacapo(&["run", "--", "true"]), 255).says("is offline");
@@ -392,9 +388,4 @@ fn billing_id(project: &Project, kind: &str) -> String {
     let bill = project.bill();
     let one = bill["billing"].as_array().unwrap().iter().find(|one| one["kind"] == kind).unwrap();
     one["id"].as_str().unwrap().to_owned()
-}
-
-/// Writes a file of nothing, without the bytes.
-fn large_file(path: &Path, size: u64) {
-    std::fs::File::create(path).unwrap().set_len(size).unwrap();
 }

@@ -93,7 +93,7 @@ fn a_dropbox_that_fills_up_while_work_is_stored_keeps_the_machine() {
     project.on_server("printf 'a better model' > export.pkl");
     let full = json!({"world": {"set": {"dropbox": {"allocated": 1000}}}});
     project.fail(&json!({"rules": [{"path": "/2/files/get_temporary_upload_link", "fault": full}]}));
-    project.dacapo(&["down", "--yes"]).exits(1).says("space").says("hint:");
+    project.dacapo(&["down", "--yes"]).exits(1).says("too full").says("hint:");
     let instances = |bill: &Value| -> usize {
         bill["billing"].as_array().unwrap().iter().filter(|one| one["kind"] == "instance").count()
     };

@@ -13,11 +13,13 @@ mod interrupt;
 mod killed;
 mod matrix;
 mod nothing_lost;
+mod prune;
 mod readme;
 mod recovery;
 mod ssh_faults;
 mod story;
 mod support;
+mod transfers;
 
 /// Here the sandbox's own SSH server serves the instances; `tests/real-server` has the system's.
 fn sshd() -> Option<String> {

@@ -41,7 +41,7 @@ impl Run<'_, '_> {
         let work = hold.during(context.providers, host.pull(&ask, support));
         let pulled = context.interrupt.ends(work).await??;
         if content.is_none() {
-            self.describe(version, object, pulled.payload, pulled.size).await?;
+            self.describe_upload(version, object, pulled.payload, pulled.size).await?;
         }
         let (payload, size) = (pulled.payload, pulled.size);
         self.stage(Stage::Pulled { version: version.clone(), payload, size });

@@ -39,6 +39,10 @@ impl Run<'_, '_> {
         path: &str,
         compress: Compress,
     ) -> Result<()> {
+        // A lost connection shows again at once, and is an error then.
+        if let Err(error) = self.shared.look_around(self.context, self.hold.record(), place).await {
+            self.stage(Stage::Unexplained { why: error.to_string() });
+        }
         let outgoing = self.pack(place, path, compress == Compress::Gzip).await?;
         let Packed { payload, size, .. } = outgoing.packed;
         let (version, new) = self.store_packed(&outgoing).await?;
@@ -78,11 +82,11 @@ impl Run<'_, '_> {
         }
         // An object whose manifest was never written: the upload of a run that was cut short.
         if let Some(version) = known.iter().rev().find(|version| version.file.content == stored) {
-            self.describe(&version.name, &version.file, payload, size).await?;
+            self.describe(outgoing.place, &version.name, &version.file, payload, size).await?;
             return Ok((version.name.clone(), false));
         }
         let object = self.upload(outgoing).await?;
-        self.describe(&object.path, &object, payload, size).await?;
+        self.describe(outgoing.place, &object.path, &object, payload, size).await?;
         Ok((object.path, true))
     }
 

@@ -1,6 +1,6 @@
 //! Running git and its kin: bounded, quiet, without prompts and without our secrets.
 
-use std::process::{ExitStatus, Stdio};
+use std::process::{ExitStatus, Output, Stdio};
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt as _;
@@ -96,7 +96,14 @@ fn ssh_command(environment: &GitEnvironment) -> String {
 
 /// Runs a command to its end, at most for `limit`; then it is killed, and its own children find their
 /// pipes closed.
-pub(super) async fn finish(mut command: Command, input: &str, limit: Duration) -> Result<Finished> {
+pub(super) async fn finish(command: Command, input: &str, limit: Duration) -> Result<Finished> {
+    let Output { status, stdout, stderr } = output(command, input, limit).await?;
+    let [stdout, stderr] = [stdout, stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    Ok(Finished { status, stdout, stderr })
+}
+
+/// The same, for a command that prints more than text.
+pub(super) async fn output(mut command: Command, input: &str, limit: Duration) -> Result<Output> {
     let program = command.as_std().get_program().to_string_lossy().into_owned();
     let failed = |error: &std::io::Error| {
         let hint = format!("install `{program}` or put it on `PATH`");
@@ -112,11 +119,7 @@ pub(super) async fn finish(mut command: Command, input: &str, limit: Duration) -
     };
     let run = async { tokio::join!(write, child.wait_with_output()).1 };
     match tokio::time::timeout(limit, run).await {
-        Ok(Ok(output)) => Ok(Finished {
-            status: output.status,
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        }),
+        Ok(Ok(output)) => Ok(output),
         Ok(Err(error)) => Err(failed(&error)),
         Err(_) => Err(Error::new(format!("`{program}` did not end within {} s", limit.as_secs()))
             .hint("check the network, then run the command again")),

@@ -6,7 +6,7 @@ use std::process::Command;
 use tempfile::TempDir;
 
 use super::*;
-use crate::facts;
+use crate::facts::{self, Side};
 
 const URL: &str = "git@github.com:me/lesson3.git";
 
@@ -352,4 +352,80 @@ fn whoever_commits_is_read_from_the_checkout_or_from_the_sandboxs_home() {
     assert_eq!(identity(&world.path("checkout"), &sandbox), (None, None));
     std::fs::write(world.path(".gitconfig"), "[user]\n\tname = Sand Box\n").unwrap();
     assert_eq!(identity(&world.path("checkout"), &sandbox), (Some("Sand Box".into()), None));
+}
+
+#[tokio::test]
+async fn every_lock_of_every_ref_is_remembered_whatever_became_of_it() {
+    let world = World::new();
+    let write = |path: &str, text: &str| {
+        let path = world.path("checkout").join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+        world.git("checkout", &["add", "-A"]);
+    };
+    write("session.lock", "first");
+    world.commit("one");
+    write("session.lock", "second");
+    write("deep/er/night.lock", "night");
+    world.commit("two");
+    world.git("checkout", &["checkout", "--quiet", "-b", "side", "HEAD~1"]);
+    write("session.lock", "on the side");
+    world.commit("side");
+    world.git("checkout", &["checkout", "--quiet", "main"]);
+    // A merge that throws the side's lock away and writes one of its own.
+    world.git("checkout", &["merge", "--quiet", "-s", "ours", "--no-commit", "side"]);
+    write("session.lock", "by the merge");
+    world.commit("merge");
+    world.git("checkout", &["branch", "--quiet", "-D", "side"]);
+    world.git("checkout", &["rm", "--quiet", "session.lock"]);
+    world.commit("gone");
+    write("session.lock", "in the stash \u{fffd}");
+    world.git("checkout", &["stash", "--quiet"]);
+    write("Cargo.lock", &"large".repeat(20_000));
+    world.commit("another program's");
+
+    let directory = world.path("checkout").join("deep");
+    let mut found = past_locks(&directory, &world.environment()).await.unwrap();
+    found.sort_by(|a, b| a.text.cmp(&b.text));
+    let texts: Vec<&str> = found.iter().map(|past| past.text.as_str()).collect();
+    assert_eq!(texts, ["by the merge", "first", "in the stash \u{fffd}", "night", "on the side", "second"]);
+    let first = world.git("checkout", &["rev-list", "--max-parents=0", "HEAD"]);
+    assert_eq!(found[1].at, format!("session.lock in {}", &first[..10]));
+    assert_eq!(found[3].at.split(' ').next(), Some("deep/er/night.lock"));
+}
+
+#[tokio::test]
+async fn without_a_repo_or_a_commit_there_are_no_locks_and_a_shallow_history_is_refused() {
+    let world = World::new();
+    let environment = world.environment();
+    assert_eq!(past_locks(world.directory.path(), &environment).await.unwrap(), []);
+    assert_eq!(past_locks(&world.path("checkout"), &environment).await.unwrap(), []);
+    world.commit("one");
+    world.commit("two");
+    let url = format!("file://{}", world.path("checkout").display());
+    world.git("", &["clone", "--quiet", "--depth=1", &url, "shallow"]);
+    let error = past_locks(&world.path("shallow"), &environment).await.unwrap_err();
+    assert_eq!((error.kind, error.hint.unwrap().contains("--unshallow")), (ExitCode::Refused, true));
+}
+
+#[tokio::test]
+async fn the_commits_between_two_are_told_by_side() {
+    let world = World::new();
+    let base = world.commit("base");
+    let mine = world.commit("mine");
+    world.git("checkout", &["reset", "--quiet", "--hard", &base]);
+    let theirs = world.commit("theirs");
+    let (directory, environment) = (world.path("checkout"), world.environment());
+    let between = async |first: &str, second: &str| {
+        let found = commits_between(&directory, first, second, &environment).await?;
+        Some(found.into_iter().map(|one| (one.side, one.subject)).collect::<Vec<_>>())
+    };
+    let second = (Side::Second, "mine".to_owned());
+    assert_eq!(between(&base, &mine).await, Some(vec![second.clone()]));
+    let mut apart = between(&theirs, &mine).await.unwrap();
+    apart.sort_by_key(|(_, subject)| subject.clone());
+    assert_eq!(apart, [second, (Side::First, "theirs".to_owned())]);
+    assert_eq!(between(&base, &"f".repeat(40)).await, None, "not here");
+    assert_eq!(between("--all", &base).await, None, "no commit at all");
+    assert_eq!(commits_between(world.directory.path(), &base, &mine, &environment).await, None, "no repo");
 }

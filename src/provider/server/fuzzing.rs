@@ -21,6 +21,7 @@ pub(crate) fn reply(data: &[u8]) -> Outcome {
             let mut read = |error: Option<SshError>| errors.extend(error.map(Error::from));
             let exchange = Exchange { what, limit: SHORT };
             read(exchange.decode::<facts::Probe>(value.clone()).err());
+            read(exchange.decode::<facts::Surroundings>(value.clone()).err());
             read(exchange.decode::<Hello>(value.clone()).err());
             read(exchange.decode::<Brought>(value.clone()).err());
             read(exchange.decode::<Packed>(value.clone()).err());

@@ -1,5 +1,6 @@
 //! The helper, driven as on a server but by a local `python3`: the same source, arguments and conversation.
 
+mod environment;
 mod guards;
 mod launch;
 mod repo;

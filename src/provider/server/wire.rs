@@ -63,6 +63,15 @@ pub struct SaveRequest {
     pub known_hosts: Vec<String>,
 }
 
+/// What an artifact may have been made from and in.
+#[derive(Clone, Debug, Serialize)]
+pub struct SurroundingsRequest {
+    /// The checkout, below the home directory.
+    pub checkout: String,
+    /// The artifacts' paths below the checkout: what was made there is no change to it.
+    pub artifacts: Vec<String>,
+}
+
 /// What to clone, and where to.
 #[derive(Clone, Debug, Serialize)]
 pub struct CloneRequest {
@@ -184,6 +193,7 @@ pub struct Sent {
 pub(super) enum Ask<'a> {
     Hello,
     Probe(&'a ProbeRequest),
+    Surroundings(&'a SurroundingsRequest),
     Clone(&'a CloneRequest),
     FastForward(&'a FastForwardRequest),
     Save(&'a SaveRequest),
@@ -275,6 +285,8 @@ pub(super) enum Word {
     },
     /// The link or token is no good any more.
     Want(()),
+    /// The next request may come.
+    Ready(()),
     Result(serde_json::Value),
     Error {
         kind: super::trouble::Kind,

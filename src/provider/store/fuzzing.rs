@@ -99,8 +99,8 @@ pub(crate) fn argument(data: &[u8]) -> Outcome {
     assert!(header.as_bytes().iter().all(|byte| matches!(byte, b' '..=b'~')), "{header:?}");
     let read: Value = serde_json::from_slice(header.as_bytes()).expect("the header is JSON");
     assert_eq!(read["path"], path);
-    let twice = wire::folded(&wire::folded(path));
-    assert_eq!(twice, wire::folded(path), "folding twice folds no further");
+    let twice = facts::folded(&facts::folded(path));
+    assert_eq!(twice, facts::folded(path), "folding twice folds no further");
     assert_eq!(twice.chars().count(), path.chars().count());
     Outcome::default()
 }

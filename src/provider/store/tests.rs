@@ -449,7 +449,7 @@ fn folders_and_paths_stay_where_they_belong() {
 
 #[test]
 fn names_are_folded_one_character_for_one() {
-    assert_eq!(wire::folded("/ÄÖ/İx/ẞ"), "/äö/İx/ß");
+    assert_eq!(facts::folded("/ÄÖ/İx/ẞ"), "/äö/İx/ß");
 }
 
 #[tokio::test]
@@ -463,4 +463,60 @@ async fn a_look_and_a_write_can_be_had_on_another_thread() {
     let fake = Fake::start(|seen, _| account(seen)).await;
     let client = with_token(&fake);
     tokio::spawn(async move { client.look(RECORD).await.map(drop) }).await.unwrap().unwrap();
+}
+
+/// Answers a deletion like this, and asks for what is there afterwards like that.
+async fn deleting(deletion: fn(usize) -> Reply, there: fn() -> Reply) -> (Fake, Result<()>) {
+    let fake = Fake::start(move |seen, before| match seen.line.as_str() {
+        "POST /2/files/delete_v2" => deletion(before),
+        "POST /2/files/get_metadata" => there(),
+        other => panic!("unexpected {other}"),
+    })
+    .await;
+    let modified = Timestamp::UNIX_EPOCH;
+    let file = facts::StoredFile {
+        path: "2026-10-01_Export.pkl".to_owned(),
+        rev: REV.to_owned(),
+        size: 3,
+        content: ContentHash::of(b"one"),
+        modified,
+    };
+    let done = with_token(&fake).delete(&action(), &file).await;
+    (fake, done)
+}
+
+#[tokio::test]
+async fn a_file_is_deleted_as_it_was_listed_and_asked_for_afterwards() {
+    let (fake, done) = deleting(|_| say(200, &json!({"metadata": {}})), not_found).await;
+    done.unwrap();
+    let asked = fake.seen().into_iter().find(|seen| seen.line.ends_with("delete_v2")).unwrap();
+    assert_eq!(asked.json(), json!({"path": "/FastAI/lesson3/2026-10-01_Export.pkl", "parent_rev": REV}));
+    let (_, done) = deleting(
+        |_| say(200, &json!({"metadata": {}})),
+        || say(200, &metadata("/fastai/lesson3/2026-10-01_Export.pkl", b"one", REV)),
+    )
+    .await;
+    assert!(done.unwrap_err().to_string().contains("still has it"));
+}
+
+#[tokio::test]
+async fn what_is_gone_already_is_gone_and_a_lost_answer_is_asked_for_again() {
+    fn gone() -> Reply {
+        refused(409, json!({".tag": "path_lookup", "path_lookup": {".tag": "not_found"}}))
+    }
+    let (fake, done) =
+        deleting(|before| if before == 0 { say_text(503, "down") } else { gone() }, not_found).await;
+    done.unwrap();
+    assert_eq!(fake.count("POST /2/files/delete_v2"), 2);
+}
+
+#[tokio::test]
+async fn another_revision_is_not_deleted() {
+    fn another() -> Reply {
+        let conflict = json!({".tag": "conflict", "conflict": {".tag": "file"}});
+        refused(409, json!({".tag": "path_write", "path_write": conflict}))
+    }
+    let (fake, done) = deleting(|_| another(), not_found).await;
+    assert_eq!(done.unwrap_err().kind, ExitCode::Stale);
+    assert_eq!(fake.count("POST /2/files/get_metadata"), 0);
 }

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::RecordRead;
 use crate::digest::ContentHash;
-use crate::facts;
+use crate::facts::{self, folded};
 use crate::provider::http::{self, Answer, Said, Trouble};
 
 /// The header that carries a content call's argument.
@@ -296,16 +296,4 @@ pub(super) fn header_json(argument: &impl Serialize) -> HeaderValue {
         }
     }
     HeaderValue::try_from(safe).expect("only printable ASCII is left")
-}
-
-/// Lower case as the service folds names: one character for one character.
-pub(super) fn folded(path: &str) -> String {
-    let fold = |c: char| {
-        let mut lower = c.to_lowercase();
-        match (lower.next(), lower.next()) {
-            (Some(one), None) => one,
-            _ => c,
-        }
-    };
-    path.chars().map(fold).collect()
 }

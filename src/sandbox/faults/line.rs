@@ -1,6 +1,6 @@
 //! Connections that can be cut from within an answer, and listeners that can be closed for a while.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -10,10 +10,11 @@ use std::task::{Context, Poll};
 use axum::extract::connect_info::Connected;
 use axum::serve::{IncomingStream, Listener};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use super::TICK;
+use crate::sandbox::link::{Link, Linked};
 use crate::sandbox::process::{Host, Service};
 
 /// Cuts one connection.
@@ -29,7 +30,7 @@ impl Scissors {
 
 /// A connection and what cuts it.
 pub struct Line {
-    stream: TcpStream,
+    stream: Linked,
     scissors: Scissors,
 }
 
@@ -39,14 +40,20 @@ pub struct Lines {
     host: Arc<Host>,
     address: SocketAddr,
     listener: Option<TcpListener>,
+    link: Option<Link>,
     plan_changed: watch::Receiver<()>,
 }
 
 impl Lines {
-    /// Listens for a service of a world.
-    pub fn of(host: Arc<Host>, service: Service, listener: TcpListener) -> io::Result<Self> {
+    /// Listens for a service of a world, which lies behind a link or right here.
+    pub fn of(
+        host: Arc<Host>,
+        service: Service,
+        listener: TcpListener,
+        link: Option<Link>,
+    ) -> io::Result<Self> {
         let (address, plan_changed) = (listener.local_addr()?, host.faults.changes());
-        Ok(Self { service, host, address, listener: Some(listener), plan_changed })
+        Ok(Self { service, host, address, listener: Some(listener), link, plan_changed })
     }
 
     fn is_closed(&self) -> bool {
@@ -74,7 +81,7 @@ impl Listener for Lines {
             tokio::select! {
                 accepted = listener.accept() => match accepted {
                     Ok((stream, _)) => {
-                        let scissors = Scissors::default();
+                        let (stream, scissors) = (Linked::new(stream, self.link), Scissors::default());
                         return (Line { stream, scissors: scissors.clone() }, scissors);
                     }
                     // What the other side did wrong is no reason to stop; too many open files may pass.
@@ -105,13 +112,24 @@ impl AsyncRead for Line {
 
 impl AsyncWrite for Line {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[IoSlice::new(buf)])
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         let line = self.get_mut();
         if line.scissors.0.load(Ordering::SeqCst) {
-            // Closing with nothing allowed to linger is what sends a reset.
-            let _ = line.stream.set_zero_linger();
+            line.stream.end_with_reset();
             return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
         }
-        Pin::new(&mut line.stream).poll_write(cx, buf)
+        Pin::new(&mut line.stream).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -104,7 +104,7 @@ impl Store {
         match self.commit(&commit, &call.body, now) {
             Ok(Ok(_)) => {
                 self.links.up.entry(name.to_owned()).and_modify(|link| link.used = true);
-                Reply::json(200, &json!({"content-hash": ContentHash::of(&call.body)}))
+                Reply::json(200, &json!({"content-hash": call.body.hash()}))
             }
             // Why it failed is not told to whoever holds nothing but the link.
             Ok(Err(Stranded { session, .. })) => {

@@ -9,6 +9,7 @@ use super::problem::Problem;
 use super::saving::no_such_job;
 use super::{Outcome, Store};
 use crate::sandbox::random;
+use crate::sandbox::sent::Sent;
 use crate::sandbox::wire::{Call, Reply};
 
 const REQUEST_ID: &str = "x-dropbox-request-id";
@@ -118,7 +119,7 @@ impl Store {
     }
 
     fn content(&mut self, name: &str, call: &Call, now: Timestamp) -> Result<Reply, Problem> {
-        let upload: fn(&mut Self, Fields, &[u8], Timestamp) -> Outcome = match name {
+        let upload: fn(&mut Self, Fields, &Sent, Timestamp) -> Outcome = match name {
             "files/download" => {
                 self.admit(call, READ, now)?;
                 return self.download(call, argument(call, Style::Download)?);

@@ -11,8 +11,8 @@ use super::problem::Problem;
 use super::session::{Order, Refusal, Session, Unfinished};
 use super::writing::{Commit, Content, LARGEST};
 use super::{Outcome, Store};
-use crate::digest::ContentHash;
 use crate::sandbox::random;
+use crate::sandbox::sent::Sent;
 
 /// The most entries of a batch.
 const LARGEST_BATCH: usize = 1000;
@@ -21,9 +21,11 @@ const LARGEST_BATCH: usize = 1000;
 pub type Sessions = BTreeMap<String, Session>;
 
 /// Where in which session some bytes belong.
-struct Cursor {
-    session: String,
-    offset: u64,
+pub struct Cursor {
+    /// The session's id.
+    pub session: String,
+    /// The first byte's place.
+    pub offset: u64,
 }
 
 /// One append of a batch: its part of the body.
@@ -41,7 +43,8 @@ struct Finish {
 }
 
 impl Cursor {
-    fn read(fields: &mut Fields) -> Result<Self, Problem> {
+    /// Reads a cursor.
+    pub fn read(fields: &mut Fields) -> Result<Self, Problem> {
         let mut cursor = fields.object("cursor")?;
         let session = cursor.text("session_id")?;
         let offset = cursor.required_integer("offset", 0..=u64::MAX)?;
@@ -52,7 +55,7 @@ impl Cursor {
 
 impl Store {
     /// `files/upload_session/start`.
-    pub(super) fn start_session(&mut self, mut fields: Fields, body: &[u8], now: Timestamp) -> Outcome {
+    pub(super) fn start_session(&mut self, mut fields: Fields, body: &Sent, now: Timestamp) -> Outcome {
         let close = fields.flag("close")?;
         let order = session_type(&mut fields)?;
         let expected = fields.hash("content_hash")?;
@@ -79,14 +82,14 @@ impl Store {
         fields.finish()?;
         let ids: Vec<String> = (0..count).map(|_| new_session()).collect();
         for id in &ids {
-            self.bodies.write(id, 0, b"").map_err(|_| Problem::Broken)?;
+            self.bodies.write(id, 0, &Sent::default()).map_err(|_| Problem::Broken)?;
             self.sessions.insert(id.clone(), Session::starting(order, now));
         }
         Ok(json!({"session_ids": ids}))
     }
 
     /// `files/upload_session/append_v2`.
-    pub(super) fn append(&mut self, mut fields: Fields, body: &[u8], _: Timestamp) -> Outcome {
+    pub(super) fn append(&mut self, mut fields: Fields, body: &Sent, _: Timestamp) -> Outcome {
         let cursor = Cursor::read(&mut fields)?;
         let close = fields.flag("close")?;
         let expected = fields.hash("content_hash")?;
@@ -98,7 +101,7 @@ impl Store {
     }
 
     /// `files/upload_session/append_batch`: one body for many sessions, cut by the lengths.
-    pub(super) fn append_batch(&mut self, mut fields: Fields, body: &[u8], _: Timestamp) -> Outcome {
+    pub(super) fn append_batch(&mut self, mut fields: Fields, body: &Sent, _: Timestamp) -> Outcome {
         let mut parts = Vec::new();
         for mut entry in fields.objects("entries", LARGEST_BATCH)? {
             let cursor = Cursor::read(&mut entry)?;
@@ -113,7 +116,7 @@ impl Store {
         let ranges = cut(&parts, body.len()).ok_or_else(|| Problem::route(&["length_mismatch"]))?;
         let mut results = Vec::new();
         for (part, range) in parts.iter().zip(ranges) {
-            let taken = self.take(&part.cursor, &body[range], part.close)?;
+            let taken = self.take(&part.cursor, &body.part(range), part.close)?;
             results.push(match taken {
                 Ok(()) => json!({".tag": "success"}),
                 Err(refusal) => json!({".tag": "failure", "failure": refusal.value()}),
@@ -123,7 +126,7 @@ impl Store {
     }
 
     /// `files/upload_session/finish`; the last bytes may come with it.
-    pub(super) fn finish(&mut self, mut fields: Fields, body: &[u8], now: Timestamp) -> Outcome {
+    pub(super) fn finish(&mut self, mut fields: Fields, body: &Sent, now: Timestamp) -> Outcome {
         let Finish { cursor, commit, hash } = Finish::read(&mut fields)?;
         fields.finish()?;
         check_body(body, hash.as_deref())?;
@@ -170,7 +173,7 @@ impl Store {
     }
 
     fn finish_one(&mut self, entry: &Finish, now: Timestamp) -> Outcome {
-        check_body(b"", entry.hash.as_deref())?;
+        check_body(&Sent::default(), entry.hash.as_deref())?;
         let known = self.sessions.get(&entry.cursor.session);
         let complete = known.map(|session| session.complete_in_batch(entry.cursor.offset));
         complete.unwrap_or(Err(Unfinished::Lookup(Refusal::NotFound))).map_err(Unfinished::problem)?;
@@ -188,7 +191,7 @@ impl Store {
     }
 
     /// Appends some bytes to a session; the inner error is the session's refusal.
-    fn take(&mut self, cursor: &Cursor, bytes: &[u8], close: bool) -> Result<Result<(), Refusal>, Problem> {
+    fn take(&mut self, cursor: &Cursor, bytes: &Sent, close: bool) -> Result<Result<(), Refusal>, Problem> {
         let Cursor { session: id, offset } = cursor;
         let Some(session) = self.sessions.get_mut(id) else { return Ok(Err(Refusal::NotFound)) };
         let length = bytes.len() as u64;
@@ -252,12 +255,12 @@ pub fn new_session() -> String {
 }
 
 /// Refuses a body that is too large or not the one that was announced.
-pub fn check_body(body: &[u8], expected: Option<&str>) -> Result<(), Problem> {
+pub fn check_body(body: &Sent, expected: Option<&str>) -> Result<(), Problem> {
     if body.len() > LARGEST {
         return Err(Problem::route(&["payload_too_large"]));
     }
     match expected {
-        Some(expected) if expected != ContentHash::of(body).to_string() => {
+        Some(expected) if expected != body.hash().to_string() => {
             Err(Problem::route(&["content_hash_mismatch"]))
         }
         _ => Ok(()),

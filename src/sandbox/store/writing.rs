@@ -1,5 +1,6 @@
 //! Changing: uploads in every write mode, folders, deletions, moves, copies, restores.
 
+use axum::body::Bytes;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -12,6 +13,7 @@ use super::uploading::{check_body, new_session};
 use super::{Outcome, Store};
 use crate::digest::ContentHash;
 use crate::sandbox::random;
+use crate::sandbox::sent::Sent;
 
 /// The most bytes of one request.
 pub const LARGEST: usize = 150 * 1024 * 1024;
@@ -89,7 +91,7 @@ impl Commit {
 
 impl Store {
     /// `files/upload`.
-    pub(super) fn upload(&mut self, mut fields: Fields, body: &[u8], now: Timestamp) -> Outcome {
+    pub(super) fn upload(&mut self, mut fields: Fields, body: &Sent, now: Timestamp) -> Outcome {
         let commit = Commit::read(&mut fields)?;
         let expected = fields.hash("content_hash")?;
         fields.finish()?;
@@ -105,12 +107,12 @@ impl Store {
     pub(super) fn commit(
         &mut self,
         commit: &Commit,
-        body: &[u8],
+        body: &Sent,
         now: Timestamp,
     ) -> Result<Result<Value, Stranded>, Problem> {
         let session = new_session();
         self.bodies.write(&session, 0, body).map_err(|_| Problem::Broken)?;
-        let content = Content { hash: ContentHash::of(body), size: body.len() as u64 };
+        let content = Content { hash: body.hash(), size: body.len() as u64 };
         let placed = self.settle(commit, content, &session, now)?;
         Ok(placed.map_err(|tags| Stranded { tags, session }))
     }
@@ -304,12 +306,17 @@ impl Store {
         Ok(entry.file_metadata(&fresh))
     }
 
+    /// Tells whether there is, or ever was, something at a path.
+    pub fn ever_had(&self, path: &str) -> bool {
+        self.tree.entries.contains_key(&folded(path))
+    }
+
     /// Puts a file there as if it had been uploaded at `modified`; for setting up a world.
     pub fn seed(&mut self, path: &str, bytes: &[u8], modified: Timestamp) -> Result<Value, String> {
         let mode = Mode::Overwrite;
         let commit =
             Commit { path: path.to_owned(), mode, autorename: false, client_modified: None, strict: false };
-        let placed = self.commit(&commit, bytes, modified);
+        let placed = self.commit(&commit, &Sent::from(Bytes::copy_from_slice(bytes)), modified);
         placed.map_err(|_| "the bytes could not be kept".to_owned())?.map_err(|Stranded { tags, session }| {
             self.spent.push(session);
             tags.join("/")

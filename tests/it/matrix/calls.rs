@@ -162,6 +162,13 @@ pub const CALLS: &[Call] = &[
     },
     // down
     Call {
+        name: "space left",
+        path: "/2/users/get_space_usage",
+        start: Start::Worked,
+        command: DOWN,
+        ..STORE
+    },
+    Call {
         name: "upload link",
         path: "/2/files/get_temporary_upload_link",
         start: Start::Worked,

@@ -46,7 +46,8 @@ def blocks_of(size):
 
 
 def identity(info):
-    return info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns
+    # Both times: a program may set one of them back, as `rsync -t` does.
+    return info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns, info.st_ctime_ns
 
 
 def open_regular(path):
@@ -130,14 +131,16 @@ class Known:
 
     An entry holds for one size, inode and pair of times, in nanoseconds. A file that was written to within
     moments of being read is never remembered: a second write could leave the same times. What decides over
-    a deletion doesn't ask here, since a program that writes through a mapping changes no time at first.
+    a deletion or an overwriting doesn't ask here, since a program that writes through a mapping changes no
+    time at first; what it reads itself is worth remembering all the same.
     """
 
     WORTH = 16 * 1024 * 1024
     SETTLED = 3 * 10**9
 
-    def __init__(self, home):
+    def __init__(self, home, believed=True):
         self.home = home
+        self.believed = believed
 
     def place(self):
         return os.path.join(own_folder(self.home), b"hashes")
@@ -152,26 +155,26 @@ class Known:
 
     def recall(self, path, info):
         """Returns the blocks' digests of an unchanged file; none when it has to be read."""
-        if info.st_size < self.WORTH:
+        if info.st_size < self.WORTH or not self.believed:
             return None
         entry = self.read().get(text(path))
-        if not isinstance(entry, list) or entry[:-1] != self.state(info):
+        if not isinstance(entry, list) or entry[:-1] != list(identity(info)):
             return None
         return self.digests(entry[-1], info.st_size)
 
     def digests(self, content, size):
         """Returns the blocks' digests behind a content hash; none when they are lost."""
-        if not re.fullmatch(r"[0-9a-f]{64}", str(content)):
-            return None
         try:
             with open(self.blocks_place(content), "rb") as file:
                 raw = file.read(32 * blocks_of(size) + 1)
-        except OSError:
+        except (OSError, Failed):
             return None
         digests = [raw[at:at + 32] for at in range(0, len(raw), 32)]
         return digests if len(raw) == 32 * blocks_of(size) and joined(digests) == content else None
 
     def blocks_place(self, content):
+        if not re.fullmatch(r"[0-9a-f]{64}", str(content)):
+            raise Failed("bad_request", "`%s` is no content hash" % content)
         return os.path.join(own_folder(self.home), b"blocks-" + content.encode())
 
     def remember(self, path, info, began, digests):
@@ -179,35 +182,32 @@ class Known:
             return
         self.keep_digests(digests)
         entries = {name: entry for name, entry in self.read().items() if self.still_there(name, entry)}
-        entries[text(path)] = self.state(info) + [joined(digests)]
+        entries[text(path)] = list(identity(info)) + [joined(digests)]
         self.write(self.place(), json.dumps(entries).encode())
 
     def keep_digests(self, digests):
         self.write(self.blocks_place(joined(digests)), b"".join(digests))
 
     def forget_digests(self, content):
-        if all(entry[-1:] != [content] for entry in self.read().values()):
-            remove(self.blocks_place(content))
+        place = self.blocks_place(content)
+        if content not in json.dumps(self.read()):
+            remove(place)
 
     def still_there(self, name, entry):
         try:
-            if self.state(os.lstat(os.fsencode(name))) == entry[:-1]:
+            if list(identity(os.lstat(os.fsencode(name)))) == entry[:-1]:
                 return True
             remove(self.blocks_place(entry[-1]))
-        except (OSError, TypeError, AttributeError, ValueError):
+        except (OSError, TypeError, LookupError, ValueError, Failed):
             pass
         return False
-
-    @staticmethod
-    def state(info):
-        return [info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns, info.st_ctime_ns]
 
     @staticmethod
     def write(place, content):
         """Looks may run beside each other, so each writes to a name of its own first."""
         part = place + b".%d" % os.getpid()
         try:
-            with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as file:
+            with new_file(part) as file:
                 file.write(content)
             os.replace(part, place)
         except OSError:

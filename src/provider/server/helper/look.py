@@ -11,7 +11,7 @@ def probe(ask, home):
         on_gpu = pool.submit(gpu_processes)
         checkout = Checkout(checkout_place, own, ask.get("wanted"), marker)
         report = look_at_checkout(checkout, below(home, ask["checkout"]), ask.get("save"))
-        known = None if ask.get("fresh") else Known(home)
+        known = Known(home, believed=not ask.get("fresh"))
         artifacts = {name: artifact(place, checkout_place, known) for name, place in places.items()}
         files, more = (None, 0)
         if marker is not None:

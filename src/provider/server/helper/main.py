@@ -54,8 +54,9 @@ def interrupt(ask, home):
 
 OPERATIONS = {
     "hello": hello, "probe": probe, "clone": clone, "fast_forward": fast_forward, "pull": pull, "pack": pack,
-    "push": push, "push_session": push_session, "discard_pack": discard_pack, "hash": hash_paths, "finish_set_up": finish_set_up, "outcome": outcome,
-    "interrupt": interrupt, "save": save,
+    "push": push, "push_session": push_session, "discard_pack": discard_pack, "hash": hash_paths,
+    "finish_set_up": finish_set_up, "outcome": outcome, "interrupt": interrupt,
+    "surroundings": surroundings, "save": save,
 }
 
 
@@ -63,29 +64,60 @@ def answer(ask):
     try:
         return {"result": OPERATIONS[ask["op"]](ask, home_folder())}
     except Failed as failed:
-        return {"error": {"kind": failed.kind, "why": failed.why}}
+        return complaint(failed.kind, *failed.why)
     except OSError as error:
         kind = "disk_full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "os"
         where = ": `%s`" % text(error.filename) if error.filename else ""
-        return {"error": {"kind": kind, "why": [(error.strerror or type(error).__name__) + where]}}
+        return complaint(kind, (error.strerror or type(error).__name__) + where)
     except Exception as error:  # Whatever it is, the other side must hear of it.
         line = error.__traceback__
         while line.tb_next:
             line = line.tb_next
-        words = "%s in line %d: %s" % (type(error).__name__, line.tb_lineno, error)
-        return {"error": {"kind": "bug", "why": [words]}}
+        return complaint("bug", "%s in line %d: %s" % (type(error).__name__, line.tb_lineno, error))
+
+
+def complaint(kind, *why):
+    return {"error": {"kind": kind, "why": [secret.without(line) for line in why]}}
 
 
 def main():
-    ask = json.loads(sys.stdin.buffer.readline())
-    talk.nonce = ask["nonce"]
+    """Answers requests one after the other, each in a process of its own, until nobody asks any more.
+
+    So none finds a lock, a secret or a thread of the one before it. The next one may be sent when `ready`
+    is said: until then the answering process may still read what comes.
+    """
+    while True:
+        line = sys.stdin.buffer.readline()
+        if not line:
+            return
+        ask = json.loads(line)
+        talk.nonce = ask["nonce"]
+        living, life = os.pipe()
+        child = os.fork()
+        if child == 0:
+            os.close(life)
+            serve(ask, living)
+        os.close(living)
+        status = os.waitpid(child, 0)[1]
+        os.close(life)
+        if status:
+            os._exit(1)
+        talk.say(ready=None)
+
+
+def serve(ask, parent):
+    threading.Thread(target=end_with, args=(parent,), daemon=True).start()
     if ask.get("secret"):
         secret.values.append(ask.pop("secret"))
     threading.Thread(target=listen, daemon=True).start()
-    words = answer(ask)
-    if "error" in words:
-        words = secret.without(words)
-    talk.say(**words)
+    talk.say(**answer(ask))
+    os._exit(0)  # A thread that waits for a line, or for a silent program, must not hold up the end.
+
+
+def end_with(parent):
+    """Ends this process with the one that started it, whose end nobody else would tell."""
+    os.read(parent, 1)
+    leave()
 
 
 if __name__ == "__main__":

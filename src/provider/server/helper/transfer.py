@@ -1,0 +1,131 @@
+# Moving the blocks of one file --------------------------------------------------------------------------
+
+CONNECTIONS = 8
+MOST_AT_ONCE = 8  # Blocks of one request: 32 MiB.
+
+
+class Transfer:
+    """The blocks of one file, shared out among several connections."""
+
+    def __init__(self, ask, total, missing):
+        self.pace = Pace(ask)
+        self.connections = int(ask.get("connections") or CONNECTIONS)
+        self.total = total
+        self.state = threading.Condition()
+        self.runs = deque(stretches(missing))
+        self.wanted = len(missing)
+        # Large files in large requests, but never so few that some connections have nothing to do.
+        self.most = max(1, min(MOST_AT_ONCE, self.wanted // (2 * self.connections)))
+        self.at_work = 0
+        self.done = total - sum(self.length(number) for number in missing)
+        self.under_way = 0
+        self.spare = None  # A connection that has nothing more to do.
+
+    def length(self, number):
+        return min(BLOCK, self.total - number * BLOCK)
+
+    def carry_out(self):
+        """Moves every missing block; the first failure ends all."""
+        talk.moved(self.done, self.total)
+        workers = max(1, min(self.connections, -(-self.wanted // self.most)))
+        with ThreadPoolExecutor(workers) as pool:
+            for future in [pool.submit(self.work) for _ in range(workers)]:
+                patient_result(future)
+        self.end()
+        talk.moved(self.done, self.total, last=True)
+
+    def end(self):
+        """Does what comes after the last block, and closes the last connection."""
+        if self.spare is not None:
+            self.spare.close()
+
+    def work(self):
+        line = None
+        tried = 0
+        try:
+            while True:
+                run = self.take()
+                if run is None:
+                    return
+                try:
+                    self.pace.pass_gate()
+                    number, value = secret.current()
+                    if line is None or line.number != number:
+                        line = self.open(line, number, value)
+                    self.move(line, run)
+                    tried = 0
+                except Expired:
+                    secret.renew(line.number, self.pace)
+                except Again as again:
+                    line.close()
+                    tried += 1
+                    self.pace.trouble(again, tried)
+                finally:
+                    self.put_back(run)
+        except Stopped:
+            return
+        except BaseException:
+            self.pace.stopped = True
+            with self.state:
+                self.state.notify_all()
+            raise
+        finally:
+            with self.state:
+                line, self.spare = self.spare, line
+            if line is not None:
+                line.close()
+
+    def open(self, line, number, value):
+        if line is not None:
+            line.close()
+        return Line(self.address(value), number, value, self.pace.limit())
+
+    def take(self):
+        """Takes the next few blocks; none when all are moved. Waits while others may give some back."""
+        with self.state:
+            while not self.runs and self.at_work and not self.pace.stopped:
+                self.state.wait(1)
+            if self.pace.stopped or not self.runs:
+                return None
+            run = self.runs[0]
+            # An equal share of all that is still to come, others' requests under way included: so all end
+            # at once, and in few requests, each of which costs a round trip. Rounded up, because bytes that
+            # wait in buffers count as moved already.
+            share = -(-(self.total - self.done - self.under_way) // (BLOCK * self.connections))
+            count = min(run[1] - run[0], max(1, min(self.most, share)))
+            mine = [run[0], run[0] + count]
+            run[0] += count
+            if run[0] == run[1]:
+                self.runs.popleft()
+            self.at_work += 1
+            return mine
+
+    def put_back(self, run):
+        """Gives back what is left of a run, which is nothing after a success."""
+        with self.state:
+            self.at_work -= 1
+            if run[0] < run[1]:
+                self.runs.appendleft(run)
+            self.state.notify_all()
+
+    def count(self, moved=0, done=0):
+        with self.state:
+            self.under_way += moved - done
+            self.done += done
+            shown = self.done + self.under_way
+        if done:
+            self.pace.moved()
+        talk.moved(shown, self.total)
+
+
+def stretches(numbers):
+    """Joins sorted numbers into [first, end) pairs."""
+    found = []
+    for number in numbers:
+        if found and found[-1][1] == number:
+            found[-1][1] += 1
+        else:
+            found.append([number, number + 1])
+    return found
+
+
