@@ -21,7 +21,7 @@ def probe(ask, home):
             processes=processes(home, checkout_place, marker, on_gpu.result()))
 
 
-def look_at_checkout(checkout, place, save):
+def look_at_checkout(checkout, place, save=None):
     try:
         mode = os.lstat(place).st_mode
     except (FileNotFoundError, NotADirectoryError):
