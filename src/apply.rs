@@ -20,6 +20,7 @@ use crate::event::{Event, Sender, Stage};
 use crate::guard::{Discard, Finding};
 use crate::plan::{Action, Kind, Plan};
 use crate::provider::Providers;
+use crate::record::Goal;
 use crate::spec::Spec;
 
 pub use hold::{Hold, take_lease};
@@ -135,8 +136,11 @@ async fn carry_out(
         Kind::Settle => run.settle().await?,
         Kind::Adopt { .. } => run.adopt().await?,
         Kind::Forget { .. } => run.forget().await?,
+        Kind::Recover { volume, location, .. } => run.recover(volume, location).await?,
+        Kind::RestoreVolume { volume, .. } => run.restore_volume(volume).await?,
+        Kind::CheckStock { candidates } => run.check_stock(candidates).await?,
         Kind::RegisterKey { name, key } => run.register_key(name, key).await?,
-        Kind::Create { candidates } => run.create(candidates).await?,
+        Kind::Create { candidates, .. } => run.create(candidates).await?,
         Kind::Start { machine } => run.start(machine).await?,
         Kind::Ready => run.ready().await?,
         Kind::Clone { commit } => run.clone_repo(commit).await?,
@@ -146,7 +150,8 @@ async fn carry_out(
         }
         Kind::Pull { .. } => run.pull().await?,
         Kind::SetUp => run.finish_set_up().await?,
-        Kind::Delete { .. } => run.delete(outcome).await?,
+        Kind::Delete { .. } => run.end(&Goal::Absent, outcome).await?,
+        Kind::KeepDisk { .. } => run.end(&Goal::Kept, outcome).await?,
         Kind::DeleteVolume { volume, .. } => run.delete_volume(volume).await?,
     }
     let seconds = started.elapsed().as_secs_f64();

@@ -22,7 +22,7 @@ use crate::observed::Observed;
 use crate::plan::{self, Plan, Request};
 use crate::record::Record;
 use crate::report;
-use crate::spec::{Spec, State};
+use crate::spec::{OnAbsent, Spec, State};
 use load::Loaded;
 use worlds::Worlds;
 
@@ -69,6 +69,12 @@ struct Asked {
     /// Accept one named loss, for example repo:untracked or files:PATH (may be repeated)
     #[arg(long, value_name = "WHAT", value_parser = |text: &str| text.parse::<Discard>())]
     discard: Vec<Discard>,
+    /// End the machine and keep its disk, which bills on and is booted by the next up
+    #[arg(long)]
+    keep_disk: bool,
+    /// Let a machine that differs from session.toml make way for another
+    #[arg(long)]
+    replace: bool,
 }
 
 #[derive(Args, Debug, Clone, Default)]
@@ -243,7 +249,15 @@ async fn run_remote(global: &Global, command: &[String], forward_agent: bool) ->
 }
 
 fn request<'a>(loaded: &'a Loaded, asked: &'a Asked) -> Request<'a> {
-    Request { spec: &loaded.spec, lock: loaded.lock.as_ref(), locked: asked.locked, discards: &asked.discard }
+    let keeps = loaded.spec.instance.on_absent == OnAbsent::Keep;
+    Request {
+        spec: &loaded.spec,
+        lock: loaded.lock.as_ref(),
+        locked: asked.locked,
+        discards: &asked.discard,
+        keep_disk: asked.keep_disk || keeps,
+        replace: asked.replace,
+    }
 }
 
 /// Returns what is there and what it costs, also where the spec asks for what can't be had.

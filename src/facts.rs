@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::digest::ContentHash;
@@ -145,6 +145,8 @@ pub struct Instance {
     pub location: String,
     /// The whole machine's price per hour.
     pub price_per_hour: Money,
+    /// Whether it may be taken away at any moment.
+    pub spot: bool,
     /// The volume it boots from; may be unknown early in provisioning.
     pub os_volume: Option<String>,
     /// Every volume it has, the OS volume included, without doubles.
@@ -168,8 +170,27 @@ pub struct Volume {
     pub instance: Option<String>,
     /// What it costs per hour while it isn't in the trash.
     pub price_per_hour: Money,
+    /// The same, as it is sold: per month.
+    pub price_per_month: Money,
+    /// The location code.
+    pub location: String,
+    /// When it was made, where the API says.
+    pub created_at: Option<Timestamp>,
+    /// When it went into the trash.
+    pub deleted_at: Option<Timestamp>,
     /// Its tags.
     pub tags: BTreeMap<String, String>,
+}
+
+impl Volume {
+    /// How long the cloud keeps a deleted volume, in hours.
+    pub const TRASH_HOURS: i64 = 96;
+
+    /// Returns until when a volume in the trash can be restored.
+    pub fn purged_at(&self) -> Option<Timestamp> {
+        let trash = SignedDuration::from_hours(Self::TRASH_HOURS);
+        self.deleted_at.and_then(|at| at.checked_add(trash).ok())
+    }
 }
 
 /// A machine on offer.
@@ -179,6 +200,8 @@ pub struct InstanceType {
     pub name: String,
     /// The whole machine's on-demand price per hour.
     pub price_per_hour: Money,
+    /// Its price on the spot market; none where it isn't sold there.
+    pub spot_price: Option<Money>,
     /// Image slugs that it can boot; empty when the API doesn't say.
     pub images: Vec<String>,
     /// How many GPUs it has.
@@ -247,9 +270,11 @@ pub struct Cloud {
     pub recorded: Option<Option<Instance>>,
     /// Every volume that isn't deleted.
     pub volumes: Vec<Volume>,
+    /// What can be restored from the trash; none where nobody needed to look.
+    pub trash: Option<Vec<Volume>>,
     /// What can be ordered.
     pub types: Vec<InstanceType>,
-    /// On-demand stock by location code; a hint, not a reservation.
+    /// The asked market's stock by location code; a hint, not a reservation.
     pub stock: BTreeMap<String, Vec<String>>,
     /// Images on offer.
     pub images: Vec<Image>,

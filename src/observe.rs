@@ -49,7 +49,7 @@ pub async fn observe(
 ) -> Result<(Observed, Held)> {
     let (key, key_path) = providers.public_key(spec)?;
     let (cloud, look, refs, agent) = tokio::join!(
-        providers.cloud.look(),
+        providers.cloud.look(spec.instance.market),
         providers.memory.look(&spec.name),
         providers.remote.refs(),
         agent_keys(providers.settings.ssh.agent.as_deref()),
@@ -64,6 +64,7 @@ pub async fn observe(
     };
     let held = held(spec, &look, &cloud)?;
     find_recorded(providers, &mut cloud, &held.record).await?;
+    find_disk(providers, &mut cloud, &held.record).await?;
     let mut observed = Observed {
         cloud,
         server: Server::None,
@@ -114,6 +115,21 @@ async fn find_recorded(providers: &Providers, cloud: &mut Cloud, record: &Record
     Ok(())
 }
 
+/// The trash is looked at only where a disk of ours may be in it: one that waits and isn't listed, or that of
+/// a machine that vanished.
+async fn find_disk(providers: &Providers, cloud: &mut Cloud, record: &Record) -> Result<()> {
+    let listed = |id: &String| cloud.volumes.iter().any(|volume| volume.id == *id);
+    let missing = record.disk.as_ref().is_some_and(|disk| !listed(&disk.volume));
+    let vanished = record.machine.as_ref().filter(|machine| machine.is_in_use()).is_some_and(|machine| {
+        let found = cloud.recorded.as_ref().and_then(Option::as_ref);
+        found.is_some_and(|instance| instance.id == machine.id && instance.status == Status::Discontinued)
+    });
+    if missing || vanished {
+        cloud.trash = Some(providers.cloud.trash().await?);
+    }
+    Ok(())
+}
+
 async fn look_at_server(
     providers: &Providers,
     spec: &Spec,
@@ -125,7 +141,7 @@ async fn look_at_server(
         return Server::None;
     };
     match instance.status {
-        Status::Running if rented.login => {}
+        Status::Running if rented.may_hold_work() => {}
         Status::Running | Status::Ordered(_) | Status::Provisioning | Status::Discontinued => {
             return Server::None;
         }

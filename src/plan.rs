@@ -7,6 +7,7 @@
 mod action;
 mod artifacts;
 mod code;
+mod disk;
 mod end;
 mod machine;
 mod money;
@@ -28,6 +29,7 @@ use crate::world::World;
 
 pub use action::{Action, Kind, Place};
 pub use artifacts::{UPLOAD_LIMIT, store_limit, stored_contents};
+pub use disk::LostDisk;
 pub use end::{artifact_paths, evidence};
 pub use machine::Candidate;
 pub use money::{Bill, Billing};
@@ -93,6 +95,17 @@ pub struct Request<'a> {
     pub locked: bool,
     /// Losses named with `--discard`.
     pub discards: &'a [Discard],
+    /// `--keep-disk`: a machine that is to go leaves its disk.
+    pub keep_disk: bool,
+    /// `--replace`: a machine that isn't what the spec asks for makes way for another.
+    pub replace: bool,
+}
+
+impl<'a> Request<'a> {
+    /// Returns the plainest request: nothing named, nothing allowed beyond the spec.
+    pub fn of(spec: &'a Spec) -> Self {
+        Self { spec, lock: None, locked: false, discards: &[], keep_disk: false, replace: false }
+    }
 }
 
 /// Plans what leads from the observed world to the spec's.

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use crate::digest::ContentHash;
 use crate::error::{Error, ExitCode};
+use crate::world::Market;
 
 mod bytes;
 mod check;
@@ -119,6 +120,21 @@ pub struct Instance {
     pub ssh_key: String,
     /// The size of the OS volume in GB.
     pub os_volume_gb: u32,
+    /// What becomes of the OS volume when the session is absent.
+    pub on_absent: OnAbsent,
+    /// How the machine is bought.
+    pub market: Market,
+}
+
+/// What becomes of the OS volume when the session is absent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnAbsent {
+    /// It goes with the machine, once nothing on it would be lost.
+    #[default]
+    Delete,
+    /// It stays and bills, and the next machine boots it.
+    Keep,
 }
 
 /// The code to bring to the server.

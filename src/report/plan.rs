@@ -8,7 +8,7 @@ use similar::{ChangeTag, TextDiff};
 use super::{bytes, printable, short, typed};
 use crate::facts::LargeFiles;
 use crate::guard::{Finding, Guard};
-use crate::plan::{Action, Blocked, Candidate, GuardState, Kind, Note, Plan, Shown, Work};
+use crate::plan::{Action, Blocked, Candidate, GuardState, Kind, LostDisk, Note, Plan, Shown, Work};
 use crate::world::World;
 
 /// Writes the plan: the difference, the actions, the work, the guards, the money.
@@ -17,7 +17,7 @@ use crate::world::World;
 pub fn render(out: &mut impl Write, plan: &Plan, prefix: &str) -> io::Result<()> {
     difference(out, &plan.observed, &plan.desired)?;
     actions(out, plan)?;
-    blocked(out, &plan.blocked)?;
+    blocked(out, &plan.blocked, &plan.money.currency)?;
     work(out, &plan.work)?;
     guards(out, &plan.guards, prefix)?;
     money(out, plan)?;
@@ -66,7 +66,7 @@ fn actions(out: &mut impl Write, plan: &Plan) -> io::Result<()> {
     writeln!(out, "Actions, in this order:")?;
     for action in &plan.actions {
         writeln!(out, "  {}. {}", action.id() + 1, action_text(action, &plan.money.currency))?;
-        if let Kind::Create { candidates } = action.kind() {
+        if let Kind::Create { candidates, .. } = action.kind() {
             candidates.iter().skip(1).try_for_each(|other| {
                 writeln!(out, "     else {}", candidate(other, &plan.money.currency))
             })?;
@@ -86,10 +86,22 @@ pub fn action_text(action: &Action, currency: &str) -> String {
         Kind::RegisterKey { name, key } => {
             format!("register the login key {} with the account as `{name}`", key.fingerprint())
         }
-        Kind::Create { candidates } => match candidates.first() {
-            Some(first) => format!("create the machine: {}", candidate(first, currency)),
-            None => "create the machine".to_owned(),
-        },
+        Kind::Create { candidates, boots } => {
+            let machine = candidates
+                .first()
+                .map_or_else(String::new, |first| format!(": {}", candidate(first, currency)));
+            match boots {
+                Some(volume) => format!("create the machine{machine}; it boots the kept disk {volume}"),
+                None => format!("create the machine{machine}"),
+            }
+        }
+        Kind::CheckStock { .. } => "make sure that the new machine is in stock and can be paid".to_owned(),
+        Kind::Recover { machine, volume, .. } => {
+            format!("note that machine {machine} vanished and that its disk {volume} waits for another")
+        }
+        Kind::RestoreVolume { volume, name } => {
+            format!("take volume {volume} (`{}`) out of the trash; it bills again", printable(name))
+        }
         Kind::Start { machine } => format!("start machine {machine}"),
         Kind::Ready => "wait until the machine runs and the login works".to_owned(),
         Kind::Clone { commit } => format!("clone the repo at {}", short(commit)),
@@ -114,6 +126,10 @@ pub fn action_text(action: &Action, currency: &str) -> String {
                 several => format!("volumes {}", several.join(", ")),
             }
         ),
+        Kind::KeepDisk { machine, volume } => format!(
+            "shut machine {machine} down and delete it; its disk{} stays",
+            volume.as_ref().map_or(String::new(), |volume| format!(" {volume}"))
+        ),
         Kind::DeleteVolume { volume, name } => {
             format!("delete volume {volume} (`{}`), left by a machine of this session", printable(name))
         }
@@ -130,18 +146,18 @@ fn candidate(candidate: &Candidate, currency: &str) -> String {
     )
 }
 
-fn blocked(out: &mut impl Write, blocked: &[Blocked]) -> io::Result<()> {
+fn blocked(out: &mut impl Write, blocked: &[Blocked], unit: &str) -> io::Result<()> {
     if blocked.is_empty() {
         return Ok(());
     }
     writeln!(out, "Can't be done as things stand:")?;
     for one in blocked {
-        writeln!(out, "  {} {}", style("✗").red(), blocked_text(one))?;
+        writeln!(out, "  {} {}", style("✗").red(), blocked_text(one, unit))?;
     }
     writeln!(out)
 }
 
-fn blocked_text(blocked: &Blocked) -> String {
+fn blocked_text(blocked: &Blocked, unit: &str) -> String {
     match blocked {
         Blocked::Replace { differences } => {
             let differences: Vec<String> = differences
@@ -149,8 +165,7 @@ fn blocked_text(blocked: &Blocked) -> String {
                 .map(|(key, is, wanted)| format!("{key} is `{is}`, wanted `{wanted}`"))
                 .collect();
             format!(
-                "the machine would have to be replaced: {}; dacapo doesn't replace yet: `dacapo down`, then \
-                 `dacapo up`",
+                "the machine would have to be replaced: {}; `--replace` saves, proves and replaces it",
                 differences.join("; ")
             )
         }
@@ -166,10 +181,14 @@ fn blocked_text(blocked: &Blocked) -> String {
         ),
         Blocked::Checkout { why } => format!("the checkout can't be used: {}", printable(why)),
         Blocked::Unreachable { why } => format!("the server can't be looked at: {}", printable(why)),
-        Blocked::Lost { machine } => format!(
-            "machine {machine} vanished without our doing; what it held can't be known. Its volume may be in \
-             the cloud's trash for 96 h: restore it there, or accept the loss with `--discard server:gone`"
+        Blocked::Lost { machine, commit, disk } => lost(machine, commit.as_deref(), disk.as_ref(), unit),
+        Blocked::DiskGone { volume } => format!(
+            "the kept disk {volume} is neither there nor in the trash: look for it in the cloud's console, or \
+             accept the loss with `--discard volume:{volume}`"
         ),
+        Blocked::NoReplacement => {
+            "nothing that the spec asks for is in stock: the machine stays until there is".to_owned()
+        }
         Blocked::Unsettled { machine, status } => {
             format!(
                 "machine {machine} is `{}`, a state that dacapo can't act on; try again later",
@@ -198,6 +217,31 @@ fn blocked_text(blocked: &Blocked) -> String {
             )
         }
     }
+}
+
+/// What is known of a machine that vanished: gone is not absent.
+fn lost(machine: &str, commit: Option<&str>, disk: Option<&LostDisk>, unit: &str) -> String {
+    let since = commit.map_or(String::new(), |commit| format!(" since {}", short(commit)));
+    let what = format!("machine {machine} vanished without our doing, and may have held work made{since}");
+    let Some(disk) = disk else {
+        return format!(
+            "{what}; its disk is neither detached nor in the trash: look for it in the cloud's console, or \
+             accept the loss with `--discard server:gone`"
+        );
+    };
+    let LostDisk { volume, name, size_gb, price_per_hour, price_per_month, in_trash, purged_at } = disk;
+    let place = if *in_trash {
+        let until =
+            purged_at.map_or(String::new(), |at| format!(" until {}", at.strftime("%Y-%m-%d %H:%M UTC")));
+        format!("is in the trash{until}, free")
+    } else {
+        format!("is detached and bills {price_per_hour} {unit}/h ({price_per_month} {unit} a month)")
+    };
+    format!(
+        "{what}. Its disk {volume} (`{}`, {size_gb} GB) {place}: `up` boots it again, or accept the loss with \
+         `--discard server:gone`",
+        printable(name)
+    )
 }
 
 fn work(out: &mut impl Write, work: &[Work]) -> io::Result<()> {
@@ -337,8 +381,9 @@ fn money(out: &mut impl Write, plan: &Plan) -> io::Result<()> {
         money.spent,
         money.balance
     )?;
-    let ends = plan.actions.iter().any(|action| matches!(action.kind(), Kind::Delete { .. }));
-    if ends {
+    let any = |wanted: fn(&Kind) -> bool| plan.actions.iter().any(|action| wanted(action.kind()));
+    let ends = any(|kind| matches!(kind, Kind::Delete { .. }));
+    if ends && !any(|kind| matches!(kind, Kind::Create { .. })) {
         writeln!(out, "Afterwards nothing of this session bills; the trash is free.")?;
     }
     Ok(())
@@ -346,11 +391,23 @@ fn money(out: &mut impl Write, plan: &Plan) -> io::Result<()> {
 
 fn after(plan: &Plan) -> String {
     let unit = &plan.money.currency;
-    for action in &plan.actions {
+    // A machine that makes way for another is deleted before the other is created.
+    for action in plan.actions.iter().rev() {
         match action.kind() {
-            Kind::Create { candidates } => {
+            Kind::Create { candidates, boots: None } => {
                 let price = candidates.first().map(|first| first.price_per_hour).unwrap_or_default();
                 return format!("{price} {unit}/h and the OS volume's price, known when it exists");
+            }
+            Kind::Create { candidates, boots: Some(_) } => {
+                let price = candidates.first().map(|first| first.price_per_hour).unwrap_or_default();
+                return format!("{price} {unit}/h and the kept disk's price");
+            }
+            Kind::KeepDisk { .. } => {
+                let kept = plan.notes.iter().find_map(|note| match note {
+                    Note::KeptDisk { price_per_hour, .. } => Some(*price_per_hour),
+                    _ => None,
+                });
+                return kept.map_or("the disk's price".to_owned(), |price| format!("{price} {unit}/h"));
             }
             Kind::Delete { .. } | Kind::Settle => return format!("0.0000 {unit}/h"),
             _ => {}
@@ -395,6 +452,11 @@ fn note_text(note: &Note, unit: &str) -> String {
         Note::LeftVolume { id, name, price_per_hour } => format!(
             "volume {id} (`{}`) of this session is detached and bills {price_per_hour} {unit}/h; dacapo doesn't know \
              what it holds: `--discard volume:{id}` deletes it",
+            printable(name)
+        ),
+        Note::KeptDisk { id, name, price_per_hour, price_per_month } => format!(
+            "the disk {id} (`{}`) is kept and bills {price_per_hour} {unit}/h ({price_per_month} {unit} a month): the \
+             next `up` boots it, `--discard volume:{id}` deletes it with all that is on it",
             printable(name)
         ),
         Note::OtherMachine { id, hostname, price_per_hour, session } => format!(

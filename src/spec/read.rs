@@ -7,9 +7,10 @@ use std::ops::Range;
 use super::check::{self, Checked, Fault, escaped};
 use super::tree::{Entry, Node, Place, Table, Value};
 use super::{
-    Artifact, Compress, Diagnostic, Instance, OS_VOLUME_GB, OS_VOLUME_LIMITS_GB, Origin, Override, Repo,
-    Spec, State, StorePath, Wanted, nearest,
+    Artifact, Compress, Diagnostic, Instance, OS_VOLUME_GB, OS_VOLUME_LIMITS_GB, OnAbsent, Origin, Override,
+    Repo, Spec, State, StorePath, Wanted, nearest,
 };
+use crate::world::Market;
 
 /// The keys of one table.
 struct Keys {
@@ -28,10 +29,10 @@ const ROOT: Keys = Keys {
 };
 const INSTANCE: Keys = Keys {
     table: "instance",
-    known: &["type", "location", "image", "ssh_key", "os_volume"],
-    later: &["market"],
+    known: &["type", "location", "image", "ssh_key", "os_volume", "market"],
+    later: &[],
 };
-const OS_VOLUME: Keys = Keys { table: "instance.os_volume", known: &["size_gb"], later: &["on_absent"] };
+const OS_VOLUME: Keys = Keys { table: "instance.os_volume", known: &["size_gb", "on_absent"], later: &[] };
 const REPO: Keys = Keys { table: "repo", known: &["url", "branch", "path"], later: &["on_absent"] };
 const ARTIFACT: Keys = Keys { table: "artifacts.NAME", known: &["path", "version", "compress"], later: &[] };
 
@@ -118,9 +119,14 @@ impl<'a> Reader<'a> {
         let ssh_key =
             self.required(&mut table, "instance.ssh_key", at, "write `ssh_key = \"~/.ssh/id_ed25519.pub\"`");
         let ssh_key = ssh_key.and_then(|entry| self.checked("instance.ssh_key", &entry.node, check::ssh_key));
-        let os_volume_gb = match table.remove("os_volume") {
+        let os_volume = match table.remove("os_volume") {
             Some(entry) => self.os_volume(entry.node),
-            None => Some(OS_VOLUME_GB),
+            None => Some((OS_VOLUME_GB, OnAbsent::Delete)),
+        };
+        let markets = [("on-demand", Market::OnDemand), ("spot", Market::Spot)];
+        let market = match table.remove("market") {
+            Some(entry) => self.choice("instance.market", &entry.node, &markets),
+            None => Some(Market::OnDemand),
         };
         self.leftovers(&INSTANCE, "instance", table);
         Some(Instance {
@@ -128,11 +134,13 @@ impl<'a> Reader<'a> {
             locations: locations?,
             image: image?,
             ssh_key: ssh_key?,
-            os_volume_gb: os_volume_gb?,
+            os_volume_gb: os_volume?.0,
+            on_absent: os_volume?.1,
+            market: market?,
         })
     }
 
-    fn os_volume(&mut self, node: Node) -> Option<u32> {
+    fn os_volume(&mut self, node: Node) -> Option<(u32, OnAbsent)> {
         let key = "instance.os_volume";
         let Value::Table(mut table) = node.value else {
             let hint = match node.value {
@@ -145,8 +153,13 @@ impl<'a> Reader<'a> {
             Some(entry) => self.size(&entry.node),
             None => Some(OS_VOLUME_GB),
         };
+        let fates = [("delete", OnAbsent::Delete), ("keep", OnAbsent::Keep)];
+        let on_absent = match table.remove("on_absent") {
+            Some(entry) => self.choice("instance.os_volume.on_absent", &entry.node, &fates),
+            None => Some(OnAbsent::Delete),
+        };
         self.leftovers(&OS_VOLUME, key, table);
-        size
+        Some((size?, on_absent?))
     }
 
     fn size(&mut self, node: &Node) -> Option<u32> {

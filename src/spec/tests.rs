@@ -79,6 +79,8 @@ fn a_full_file_says_what_it_says() {
             image: "ubuntu-24.04-cuda-13.0-open-docker".to_owned(),
             ssh_key: "~/.ssh/id_ed25519.pub".to_owned(),
             os_volume_gb: 100,
+            on_absent: OnAbsent::Delete,
+            market: Market::OnDemand,
         },
         repo: Repo {
             url: "git@github.com:me/lesson3.git".to_owned(),

@@ -1,0 +1,157 @@
+//! What goes on billing, and what ends it: kept disks, replaced and vanished machines, by the cloud's own ledger.
+
+use serde_json::{Value, json};
+
+use crate::support::Project;
+
+/// What bills now, by kind.
+fn billing(project: &Project) -> (Vec<Value>, Vec<Value>) {
+    let bill = project.bill();
+    let of = |kind: &str| -> Vec<Value> {
+        let all = bill["billing"].as_array().unwrap().iter();
+        all.filter(|item| item["kind"] == kind).map(|item| item["id"].clone()).collect()
+    };
+    (of("instance"), of("volume"))
+}
+
+/// Takes the one machine away, as the cloud does with spot machines.
+fn evict(project: &Project) {
+    project
+        .dacapo(&["sandbox", "set", &json!({"cloud": {"status": {"*": "discontinued"}}}).to_string()])
+        .exits(0);
+}
+
+#[test]
+fn a_kept_disk_bills_alone_is_booted_by_the_next_up_and_ended_by_that_sessions_down() {
+    let project = Project::new();
+    project.dacapo(&["up", "--yes"]).exits(0);
+    project.on_server("echo work > notes.txt");
+    let (_, disks) = billing(&project);
+    project.dacapo(&["down", "--yes"]).exits(5).says("untracked: notes.txt");
+    let kept = project.dacapo(&["down", "--keep-disk", "--yes"]).exits(0).says("shutting down");
+    assert!(kept.stderr.contains("20.0000 usd a month"), "{}", kept.stderr);
+    assert_eq!(billing(&project), (vec![], disks.clone()), "the disk, and nothing else");
+    project.dacapo(&["down", "--yes"]).exits(0).says("is kept and bills");
+    project.dacapo(&["status"]).exits(0).says("usd/h");
+
+    project.dacapo(&["up", "--yes"]).exits(0).says("boots the kept disk");
+    assert_eq!(std::fs::read(project.server().join("lesson3/notes.txt")).unwrap(), b"work\n");
+    let (machines, volumes) = billing(&project);
+    assert_eq!((machines.len(), volumes), (1, disks), "one machine with the very disk");
+    project.dacapo(&["plan", "--detailed-exitcode"]).exits(0);
+    project.dacapo(&["down", "--yes"]).exits(5).says("untracked: notes.txt");
+    project.on_server("rm notes.txt");
+    project.dacapo(&["down", "--yes"]).exits(0).says("nothing of it bills");
+    assert_eq!(billing(&project), (vec![], vec![]));
+}
+
+#[test]
+fn a_program_at_work_stops_a_machine_from_being_shut_down_and_can_be_named() {
+    let project = Project::new();
+    project.dacapo(&["up", "--yes"]).exits(0);
+    let mut training = project.command(&["--sandbox", "run", "--", "sleep", "600"]).spawn().unwrap();
+    project.eventually(&["plan", "--set", "state=absent"], "is at work");
+    project.dacapo(&["down", "--keep-disk", "--yes"]).exits(5).says("--discard processes");
+    assert_eq!(billing(&project).0.len(), 1);
+    project.dacapo(&["down", "--keep-disk", "--yes", "--discard", "processes"]).exits(0);
+    assert_eq!(billing(&project).0.len(), 0);
+    let _ = training.kill();
+    let _ = training.wait();
+}
+
+#[test]
+fn a_kept_disk_is_deleted_only_by_its_name() {
+    let project = Project::new();
+    project.dacapo(&["up", "--yes"]).exits(0);
+    project.dacapo(&["down", "--keep-disk", "--yes"]).exits(0);
+    let (_, disks) = billing(&project);
+    let named = format!("volume:{}", disks[0].as_str().unwrap());
+    project.dacapo(&["down", "--yes", "--discard", &named]).exits(0);
+    assert_eq!(billing(&project), (vec![], vec![]));
+    project.dacapo(&["up", "--yes"]).exits(0).says("logged in");
+    assert_ne!(billing(&project).1, disks, "a new disk");
+}
+
+#[test]
+fn a_machine_makes_way_for_another_type_and_the_model_comes_along() {
+    let project = Project::new();
+    project.dacapo(&["up", "--yes"]).exits(0);
+    project.dacapo(&["run", "--", "python3", "train.py"]).exits(0);
+    let trained = std::fs::read(project.server().join("lesson3/export.pkl")).unwrap();
+    let (before, _) = billing(&project);
+    let other = "instance.type=1V100.6V";
+    let image = "instance.image=ubuntu-24.04";
+    project.dacapo(&["apply", "--yes", "--set", other, "--set", image]).exits(5).says("--replace");
+    assert_eq!(billing(&project).0, before);
+    project.on_server("echo mine > notes.txt");
+    project
+        .dacapo(&["apply", "--yes", "--replace", "--set", other, "--set", image])
+        .exits(5)
+        .says("notes.txt");
+    assert_eq!(billing(&project).0, before, "what would be lost keeps the machine");
+    project.on_server("rm notes.txt");
+    let replaced = project.dacapo(&["apply", "--yes", "--replace", "--set", other, "--set", image]).exits(0);
+    assert!(replaced.stdout.contains("1V100.6V in "), "{}", replaced.stdout);
+    let (after, volumes) = billing(&project);
+    assert_eq!((after.len(), volumes.len()), (1, 1));
+    assert_ne!(after, before);
+    assert_eq!(std::fs::read(project.server().join("lesson3/export.pkl")).unwrap(), trained);
+}
+
+#[test]
+fn a_machine_stays_when_what_would_replace_it_is_sold_out() {
+    let project = Project::new();
+    project.dacapo(&["up", "--yes"]).exits(0);
+    let (before, _) = billing(&project);
+    let none: serde_json::Map<String, Value> = ["FIN-01", "FIN-02", "FIN-03", "ICE-01"]
+        .map(|place| (place.to_owned(), json!({"1V100.6V": 0})))
+        .into_iter()
+        .collect();
+    project.dacapo(&["sandbox", "set", &json!({"cloud": {"stock": none}}).to_string()]).exits(0);
+    let set = [
+        "--set",
+        "instance.type=1V100.6V",
+        "--set",
+        "instance.image=ubuntu-24.04",
+        "--set",
+        "instance.location=[\"FIN-01\", \"FIN-03\"]",
+    ];
+    project
+        .dacapo(&[&["apply", "--yes", "--replace"], &set[..]].concat())
+        .exits(5)
+        .says("nothing that the spec asks for is in stock");
+    assert_eq!(billing(&project).0, before);
+}
+
+#[test]
+fn what_a_vanished_machine_left_is_named_and_booted_again() {
+    let project = Project::new();
+    project.dacapo(&["up", "--yes"]).exits(0);
+    project.on_server("echo work > notes.txt");
+    let (_, disks) = billing(&project);
+    evict(&project);
+    let down = project.dacapo(&["down", "--yes"]).exits(5);
+    for said in [
+        "vanished without our doing",
+        "is detached and bills",
+        "`up` boots it again",
+        disks[0].as_str().unwrap(),
+    ] {
+        assert!(format!("{}{}", down.stdout, down.stderr).contains(said), "`{said}`: {}", down.stdout);
+    }
+    assert_eq!(billing(&project), (vec![], disks.clone()));
+    project.dacapo(&["up", "--yes"]).exits(0);
+    assert_eq!(std::fs::read(project.server().join("lesson3/notes.txt")).unwrap(), b"work\n");
+    assert_eq!(billing(&project).1, disks);
+}
+
+#[test]
+fn a_vanished_machine_can_be_given_up_by_name() {
+    let project = Project::new();
+    project.dacapo(&["up", "--yes"]).exits(0);
+    evict(&project);
+    let (_, disks) = billing(&project);
+    let volume = format!("volume:{}", disks[0].as_str().unwrap());
+    project.dacapo(&["down", "--yes", "--discard", "server:gone", "--discard", &volume]).exits(0);
+    assert_eq!(billing(&project), (vec![], vec![]));
+}
