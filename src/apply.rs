@@ -6,6 +6,7 @@
 mod bring;
 mod hold;
 mod machine;
+mod orphans;
 mod shared;
 
 use std::path::Path;
@@ -21,9 +22,10 @@ use crate::guard::{Discard, Finding};
 use crate::plan::{Action, Kind, Plan};
 use crate::provider::Providers;
 use crate::record::Goal;
-use crate::spec::Spec;
+use crate::spec::{Spec, State};
 
 pub use hold::{Hold, take_lease};
+pub use orphans::remove;
 use shared::Shared;
 
 /// Set by the first Ctrl-C; looked at between calls, so that a call in flight is finished.
@@ -93,6 +95,10 @@ pub struct Outcome {
 /// Actions run in the plan's order; one that waits for a failed one isn't started. A plan with blocked
 /// changes or findings is carried out as far as it goes: its deletion fails on the evidence.
 pub async fn apply(plan: &Plan, context: &Context<'_>, hold: &mut Hold) -> Outcome {
+    // Whoever ends the session without its session.toml at hand does it by what the record says.
+    if context.spec.state == State::Running {
+        hold.note_spec(context.spec);
+    }
     let mut outcome = Outcome::default();
     let mut failed: Vec<usize> = Vec::new();
     let mut shared = Shared::default();
@@ -152,6 +158,9 @@ async fn carry_out(
         Kind::SetUp => run.finish_set_up().await?,
         Kind::Delete { .. } => run.end(&Goal::Absent, outcome).await?,
         Kind::KeepDisk { .. } => run.end(&Goal::Kept, outcome).await?,
+        Kind::Purge { volume, .. } => run.purge(volume).await?,
+        // The spec was noted when the plan began; this makes sure that it is written.
+        Kind::NoteLimits { .. } => run.hold.renew(context.providers).await?,
         Kind::DeleteVolume { volume, .. } => run.delete_volume(volume).await?,
     }
     let seconds = started.elapsed().as_secs_f64();

@@ -6,6 +6,8 @@ mod artifacts;
 mod carry_out;
 mod hash;
 mod load;
+mod orphans;
+mod reap;
 mod rehearse;
 mod worlds;
 
@@ -72,6 +74,9 @@ struct Asked {
     /// End the machine and keep its disk, which bills on and is booted by the next up
     #[arg(long)]
     keep_disk: bool,
+    /// Empty the trash of what went into it with this session's machines
+    #[arg(long)]
+    purge: bool,
     /// Let a machine that differs from session.toml make way for another
     #[arg(long)]
     replace: bool,
@@ -113,6 +118,10 @@ enum Command {
     },
     /// Show server, code, artifacts and money on one screen
     Status,
+    /// End machines that are past their deadline; keep the disk where nothing shows that it may go
+    Reap(reap::Reap),
+    /// List what bills in the account and belongs to no session.toml here
+    Orphans(orphans::Orphans),
     /// Check session.toml without asking anybody
     Validate,
     /// Print the content hash by which artifacts are known
@@ -174,6 +183,8 @@ async fn run(arguments: Arguments) -> Result<ExitCode> {
         Command::Down(approve) => carry_out::apply(&global, &approve, Some(State::Absent)).await,
         Command::Run { forward_agent, command } => run_remote(&global, &command, forward_agent).await,
         Command::Status => status(&global).await,
+        Command::Reap(asked) => reap::run(&global, &asked).await,
+        Command::Orphans(asked) => orphans::run(&global, &asked).await,
         Command::Validate => validate(&global),
         Command::Hash(asked) => hash::run(&asked, global.json),
         Command::Artifacts(command) => artifacts::run(&global, command).await,
@@ -202,6 +213,7 @@ async fn show_plan(global: &Global, asked: &Asked, detailed: bool) -> Result<Exi
     let worlds = Worlds::open(global, &loaded).await?;
     let (observed, _) =
         observe(&worlds.providers, &loaded.spec, &loaded.directory, Reading::Remembered).await?;
+    let observed = with_trash(observed, asked, &worlds).await?;
     let plan = plan::plan(request(&loaded, asked), &observed)?;
     print_plan(global, &plan, &worlds.prefix)?;
     Ok(if detailed && !plan.is_empty() { ExitCode::Pending } else { ExitCode::Ok })
@@ -256,8 +268,17 @@ fn request<'a>(loaded: &'a Loaded, asked: &'a Asked) -> Request<'a> {
         locked: asked.locked,
         discards: &asked.discard,
         keep_disk: asked.keep_disk || keeps,
+        purge: asked.purge,
         replace: asked.replace,
     }
+}
+
+/// Takes the trash into the look, where it is to be emptied.
+async fn with_trash(mut observed: Observed, asked: &Asked, worlds: &Worlds) -> Result<Observed> {
+    if asked.purge {
+        observed.cloud.trash = Some(worlds.providers.cloud.trash().await?);
+    }
+    Ok(observed)
 }
 
 /// Returns what is there and what it costs, also where the spec asks for what can't be had.

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use crate::error::{Error, ExitCode, Result};
-use crate::facts::{Cloud, Probe, Repo, Server, Status};
+use crate::facts::{Cloud, Probe, PublicKey, Repo, Server, Status};
 use crate::observed::{Laptop, Observed};
 use crate::plan::artifact_paths;
 use crate::provider::Providers;
@@ -18,7 +18,7 @@ use crate::provider::repo::local_checkout;
 use crate::provider::server::ProbeRequest;
 use crate::provider::store::{RecordRead, StoreLook};
 use crate::record::{Record, Rented};
-use crate::spec::Spec;
+use crate::spec::{Spec, State};
 
 /// The record as it was read, with what compare-and-swap needs.
 #[derive(Clone, Debug)]
@@ -47,7 +47,11 @@ pub async fn observe(
     spec_directory: &Path,
     reading: Reading,
 ) -> Result<(Observed, Held)> {
-    let (key, key_path) = providers.public_key(spec)?;
+    let key_path = providers.key_path(spec).with_extension("");
+    let key = match providers.public_key(spec) {
+        Err(error) if spec.state == State::Running => return Err(error),
+        key => key.map(|(key, _)| key),
+    };
     let (cloud, look, refs, agent) = tokio::join!(
         providers.cloud.look(spec.instance.market),
         providers.memory.look(&spec.name),
@@ -65,6 +69,7 @@ pub async fn observe(
     let held = held(spec, &look, &cloud)?;
     find_recorded(providers, &mut cloud, &held.record).await?;
     find_disk(providers, &mut cloud, &held.record).await?;
+    let key = key.or_else(|error| created_with(&held.record, &cloud).ok_or(error))?;
     let mut observed = Observed {
         cloud,
         server: Server::None,
@@ -72,7 +77,7 @@ pub async fn observe(
         store: look.store,
         record: held.record.clone(),
         key,
-        laptop: Laptop { agent, private_key: key_path.with_extension("").is_file(), spec_in_repo: false },
+        laptop: Laptop { agent, private_key: key_path.is_file(), spec_in_repo: false },
     };
     let tip = repo.refs.as_ref().and_then(|refs| refs.get(&format!("refs/heads/{}", spec.repo.branch)));
     repo.local = local_checkout(spec_directory, &spec.repo.url, &spec.repo.branch, tip.map(String::as_str));
@@ -98,6 +103,12 @@ fn held(spec: &Spec, look: &StoreLook, cloud: &Cloud) -> Result<Held> {
             Ok(Held { record, rev: Some(rev.clone()), age_seconds })
         }
     }
+}
+
+/// Whoever ends a session may lack its key's file: the account still has the key, of the record's fingerprint.
+fn created_with(record: &Record, cloud: &Cloud) -> Option<PublicKey> {
+    let asked = record.machine.as_ref()?.asked.as_ref()?;
+    cloud.keys.iter().map(|key| &key.key).find(|key| key.fingerprint() == asked.ssh_key).cloned()
 }
 
 fn unreadable(spec: &Spec, why: String) -> Error {

@@ -8,9 +8,11 @@ mod action;
 mod artifacts;
 mod code;
 mod disk;
+mod due;
 mod end;
 mod machine;
 mod money;
+mod orphans;
 #[cfg(test)]
 mod tests;
 mod told;
@@ -30,9 +32,11 @@ use crate::world::World;
 pub use action::{Action, Kind, Place};
 pub use artifacts::{UPLOAD_LIMIT, store_limit, stored_contents};
 pub use disk::LostDisk;
+pub use due::{Due, due};
 pub use end::{artifact_paths, evidence};
 pub use machine::Candidate;
-pub use money::{Bill, Billing};
+pub use money::{Bill, Billing, Until};
+pub use orphans::{Orphan, orphans, removal};
 pub use told::{Blocked, GuardState, Note, Shown, Work};
 
 /// What is to be done, and everything that a person needs to approve it.
@@ -97,6 +101,8 @@ pub struct Request<'a> {
     pub discards: &'a [Discard],
     /// `--keep-disk`: a machine that is to go leaves its disk.
     pub keep_disk: bool,
+    /// `--purge`: what went into the trash with this session's machines goes for good.
+    pub purge: bool,
     /// `--replace`: a machine that isn't what the spec asks for makes way for another.
     pub replace: bool,
 }
@@ -104,7 +110,7 @@ pub struct Request<'a> {
 impl<'a> Request<'a> {
     /// Returns the plainest request: nothing named, nothing allowed beyond the spec.
     pub fn of(spec: &'a Spec) -> Self {
-        Self { spec, lock: None, locked: false, discards: &[], keep_disk: false, replace: false }
+        Self { spec, lock: None, locked: false, discards: &[], keep_disk: false, purge: false, replace: false }
     }
 }
 
@@ -120,6 +126,7 @@ pub fn plan(request: Request<'_>, observed: &Observed) -> Result<Plan> {
         State::Absent => draft.end(),
     }
     draft.leftover_volumes();
+    draft.purge();
     Ok(draft.finish())
 }
 
@@ -181,6 +188,7 @@ impl<'a> Draft<'a> {
     }
 
     fn run(&mut self) -> Result<()> {
+        self.note_limits();
         let fresh = self.bring_machine()?;
         self.bring_code(fresh)?;
         self.bring_artifacts(fresh)?;

@@ -11,7 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::digest::ContentHash;
-use crate::facts::{Instance, Status};
+use crate::facts::{Instance, Limits, Status};
 use crate::guard::{self, Proof};
 use crate::world::Machine;
 
@@ -31,6 +31,10 @@ pub const LEASE: SignedDuration = SignedDuration::from_secs(120);
 pub const TAG_SESSION: &str = "dacapo-session";
 /// The tag that names the store.
 pub const TAG_STORE: &str = "dacapo-store";
+/// The tag that says how long the machine may run, from the cloud's `created_at`.
+pub const TAG_DEADLINE: &str = "dacapo-deadline";
+/// The tag that keeps everybody from ending the machine.
+pub const TAG_PROTECT: &str = "dacapo-protect";
 /// The tag that names the create.
 pub const TAG_NONCE: &str = "dacapo-nonce";
 
@@ -65,6 +69,12 @@ pub struct Record {
     /// The last machine that we ended.
     #[serde(default)]
     pub ended: Option<Ended>,
+    /// What the session is to be, as the lines of a session.toml: for whoever ends it without one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub spec: Vec<String>,
+    /// When `reap` was last seen to look after it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reaped: Option<Timestamp>,
     /// Ids of the last machines that the cloud itself said are gone: the list may show them a little longer.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gone: Vec<String>,
@@ -193,6 +203,8 @@ impl Record {
             disk: None,
             last: Base::default(),
             ended: None,
+            spec: Vec::new(),
+            reaped: None,
             gone: Vec::new(),
         }
     }
@@ -409,6 +421,19 @@ pub fn tags(session: &str, store: &str, nonce: &str) -> BTreeMap<String, String>
     [(TAG_SESSION, session), (TAG_STORE, store), (TAG_NONCE, nonce)]
         .map(|(key, value)| (key.to_owned(), value.to_owned()))
         .into()
+}
+
+/// Returns the tags by which any machine can tell when this one is to be ended.
+pub fn limit_tags(limits: &Limits) -> BTreeMap<String, String> {
+    let protect = limits.protect.then(|| (TAG_PROTECT.to_owned(), "yes".to_owned()));
+    let deadline = (TAG_DEADLINE.to_owned(), limits.deadline.to_string());
+    protect.into_iter().chain([deadline]).collect()
+}
+
+/// Returns the limits that a machine's own tags tell of: a deadline of 8 h where they don't.
+pub fn tagged_limits(tags: &BTreeMap<String, String>) -> Limits {
+    let deadline = tags.get(TAG_DEADLINE).and_then(|text| text.parse().ok()).unwrap_or_default();
+    Limits { deadline, protect: tags.contains_key(TAG_PROTECT), ..Limits::default() }
 }
 
 /// Returns the description that marks a machine where tags are not to be had.

@@ -5,6 +5,7 @@
 
 mod artifacts;
 mod live;
+mod orphans;
 mod plan;
 mod status;
 
@@ -19,6 +20,7 @@ use crate::facts::Money;
 
 pub use artifacts::{version, versions};
 pub use live::{Live, Mode};
+pub use orphans::{Fate, orphans, reaped};
 pub use plan::{refusal, render as plan};
 pub use status::{sandbox_bill, status, summary};
 

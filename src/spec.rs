@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use crate::digest::ContentHash;
 use crate::error::{Error, ExitCode};
+use crate::facts::Limits;
 use crate::world::Market;
 
 mod bytes;
@@ -19,6 +20,7 @@ mod overrides;
 mod read;
 mod render;
 mod syntax;
+mod written;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -54,6 +56,8 @@ pub struct Spec {
     pub repo: Repo,
     /// The files worth keeping, by name.
     pub artifacts: BTreeMap<String, Artifact>,
+    /// What the session may cost, and how long it may run.
+    pub limits: Limits,
 }
 
 /// Whether the server should be there.

@@ -376,7 +376,9 @@ impl Run<'_, '_> {
                 Step::Done(_) => return Ok(()),
                 Step::Prove => match self.prove(goal).await? {
                     Ok(proof) => {
-                        self.stage(Stage::Proven);
+                        if !proof.keeps_disk() {
+                            self.stage(Stage::Proven);
+                        }
                         hand.proof = Some(proof);
                     }
                     Err(refusal) => {
@@ -517,6 +519,12 @@ impl Run<'_, '_> {
         Ok(())
     }
 
+    /// Deletes for good what is in the trash.
+    pub(super) async fn purge(&mut self, id: &str) -> Result<()> {
+        self.hold.renew(self.context.providers).await?;
+        self.providers().cloud.purge_volume(self.action, id).await
+    }
+
     pub(super) async fn delete_volume(&mut self, id: &str) -> Result<()> {
         self.hold.renew(self.context.providers).await?;
         self.await_volume_gone(id).await?;
@@ -583,6 +591,8 @@ impl Run<'_, '_> {
                 .hint("run the same command again")
         })?;
         let record = self.hold.record();
+        let mut tags = record::tags(&record.session, &record.store, &intent.nonce);
+        tags.extend(record::limit_tags(&self.context.spec.limits));
         Ok(Order {
             r#type: intent.asked.r#type.clone(),
             image: intent.asked.image.clone(),
@@ -594,7 +604,7 @@ impl Run<'_, '_> {
             os_volume_gb: intent.asked.os_volume_gb,
             market: intent.asked.market,
             os_volume_name: format!("{}-os", record.session),
-            tags: record::tags(&record.session, &record.store, &intent.nonce),
+            tags,
         })
     }
 }

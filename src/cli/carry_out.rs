@@ -7,7 +7,7 @@ use super::load::Loaded;
 use super::worlds::Worlds;
 use super::{
     Approve, Global, cannot_print, interrupts, is_terminal, may_bill, overview, print_plan, random_word,
-    request,
+    request, with_trash,
 };
 use crate::apply::{self, Context, Hold, Interrupt, Outcome, take_lease};
 use crate::error::{Error, ExitCode, Result};
@@ -21,17 +21,17 @@ use crate::report::{self, Live, Mode};
 use crate::spec::{Spec, State};
 
 /// An approved plan may uncover a world that needs another: found machines, repaired ones.
-const ROUNDS: usize = 4;
+pub(super) const ROUNDS: usize = 4;
 /// What finding out what bills may take after an interrupt; its own budget, so that it isn't cut short.
 const LAST_LOOK: Duration = Duration::from_secs(30);
 
 /// One run of `apply`: what was asked for, and the worlds it is asked of.
-struct Job<'a> {
-    global: &'a Global,
-    approve: &'a Approve,
-    loaded: &'a Loaded,
-    worlds: &'a Worlds,
-    interrupt: Interrupt,
+pub(super) struct Job<'a> {
+    pub(super) global: &'a Global,
+    pub(super) approve: &'a Approve,
+    pub(super) loaded: &'a Loaded,
+    pub(super) worlds: &'a Worlds,
+    pub(super) interrupt: Interrupt,
 }
 
 pub(super) async fn apply(global: &Global, approve: &Approve, state: Option<State>) -> Result<ExitCode> {
@@ -60,10 +60,11 @@ pub(super) async fn apply(global: &Global, approve: &Approve, state: Option<Stat
 
 impl Job<'_> {
     /// Looks at the four worlds and plans.
-    async fn look(&self) -> Result<(Observed, Held, Plan)> {
+    pub(super) async fn look(&self) -> Result<(Observed, Held, Plan)> {
         let loaded = self.loaded;
         let (observed, held) =
             observe(&self.worlds.providers, &loaded.spec, &loaded.directory, Reading::Remembered).await?;
+        let observed = with_trash(observed, &self.approve.asked, self.worlds).await?;
         let plan = plan::plan(request(loaded, &self.approve.asked), &observed)?;
         Ok((observed, held, plan))
     }
@@ -73,7 +74,7 @@ impl Job<'_> {
     }
 
     /// Takes the lease, looks again, and carries the plan out if the world is still the one that was approved.
-    async fn act(&self, approved: &Plan, held: Held) -> Result<Outcome> {
+    pub(super) async fn act(&self, approved: &Plan, held: Held) -> Result<Outcome> {
         let mut hold = take_lease(&self.worlds.providers, held).await?;
         let done = self.act_holding(approved, &mut hold).await;
         let released = hold.release(&self.worlds.providers).await;

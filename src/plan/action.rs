@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::Candidate;
 use crate::digest::ContentHash;
-use crate::facts::{PublicKey, StoredFile};
+use crate::facts::{Limits, PublicKey, StoredFile};
 use crate::spec::Compress;
 use crate::version::file_name;
 
@@ -177,6 +177,18 @@ pub enum Kind {
         machine: String,
         /// Every volume that goes with it.
         volumes: Vec<String>,
+    },
+    /// Note in the record that the session's limits are others now.
+    NoteLimits {
+        /// What they are.
+        limits: Limits,
+    },
+    /// Delete for good a volume that is in the trash.
+    Purge {
+        /// The cloud's id.
+        volume: String,
+        /// Its name.
+        name: String,
     },
     /// Shut the machine down and delete it; its disk stays.
     KeepDisk {

@@ -133,6 +133,21 @@ impl<'a> Draft<'a> {
         waits || booted
     }
 
+    /// Plans for what went into the trash with this session's machines to go for good, where that was asked.
+    pub(super) fn purge(&mut self) {
+        let record = &self.observed.record;
+        let ended = |volume: &&Volume| {
+            self.observed.owns_tags(&volume.tags)
+                && record.ended.as_ref().is_some_and(|ended| ended.volumes.contains(&volume.id))
+        };
+        let trash = self.observed.cloud.trash.iter().flatten();
+        let mut volumes: Vec<&Volume> = trash.filter(|_| self.request.purge).filter(ended).collect();
+        volumes.sort_by_key(|volume| &volume.id);
+        for volume in volumes {
+            self.add(Kind::Purge { volume: volume.id.clone(), name: volume.name.clone() });
+        }
+    }
+
     fn restore(&mut self, volume: &Volume) {
         self.add(Kind::RestoreVolume { volume: volume.id.clone(), name: volume.name.clone() });
     }

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{Blocked, Draft, Fresh, Kind, Living, Note};
 use crate::error::{Error, ExitCode, Result};
-use crate::facts::{Instance, InstanceType, Money, Probe, Server, Status};
+use crate::facts::{Instance, InstanceType, Limits, Money, Probe, Server, Status};
 use crate::guard::Discard;
 use crate::lock::{Lock, LockedArtifact, LockedMachine};
 use crate::observed::Observed;
@@ -75,7 +75,7 @@ impl<'a> Draft<'a> {
             self.unsettled(living);
             return Ok(Fresh::Unknown);
         }
-        if differs && self.request.replace {
+        if differs && self.request.replace && !self.is_protected(living) {
             return self.replace_machine(living);
         }
         // A deletion that was decided and never carried out: forgotten, so that it explains nothing later.
@@ -265,6 +265,7 @@ impl<'a> Draft<'a> {
                 });
             }
         }
+        affordable(&mut candidates, &self.request.spec.limits)?;
         candidates.sort_by_key(|candidate| !candidate.in_stock);
         Ok(candidates)
     }
@@ -332,6 +333,32 @@ impl<'a> Draft<'a> {
         let os = instance.os_volume.as_ref();
         self.observed.cloud.volumes.iter().find(|v| Some(&v.id) == os).map_or(0, |volume| volume.size_gb)
     }
+}
+
+/// Leaves out what costs more than the spec allows; none left is over budget.
+fn affordable(candidates: &mut Vec<Candidate>, limits: &Limits) -> Result<()> {
+    let Some(cheapest) = candidates.iter().map(|candidate| candidate.price_per_hour).min() else {
+        return Ok(());
+    };
+    let by_deadline = |price: Money| price.for_seconds(limits.deadline.seconds());
+    let over = |what: &str, costs: Money, key: &str, most: Money| {
+        Error::of(ExitCode::Budget, format!("every machine that the spec asks for {what} more than `limits.{key}`"))
+            .why(format!("the cheapest is {costs}, and the spec allows {most}"))
+            .hint(format!("raise `limits.{key}`, or name a cheaper `instance.type`; nothing was ordered"))
+    };
+    if let Some(most) = limits.max_price_per_hour {
+        candidates.retain(|candidate| candidate.price_per_hour <= most);
+        if candidates.is_empty() {
+            return Err(over("costs", cheapest, "max_price_per_hour", most));
+        }
+    }
+    if let Some(most) = limits.max_cost {
+        candidates.retain(|candidate| by_deadline(candidate.price_per_hour) <= most);
+        if candidates.is_empty() {
+            return Err(over("would, by its deadline, cost", by_deadline(cheapest), "max_cost", most));
+        }
+    }
+    Ok(())
 }
 
 fn known<'n>(key: &str, name: &str, among: impl Iterator<Item = &'n str>) -> Result<()> {

@@ -82,6 +82,7 @@ fn spec() -> Spec {
             branch: "main".to_owned(),
             path: "lesson3".to_owned(),
         },
+        limits: crate::facts::Limits::default(),
         artifacts: [("model".to_owned(), model(Wanted::Latest))].into(),
     }
 }

@@ -74,6 +74,11 @@ pub enum Blocked {
         /// Its id.
         volume: String,
     },
+    /// The spec protects the machine from being ended.
+    Protected {
+        /// Its id.
+        machine: String,
+    },
     /// Nothing that could replace the machine is in stock, as far as the cloud says.
     NoReplacement,
     /// The machine is in a state that we don't know.
@@ -129,6 +134,8 @@ pub enum Note {
     CannotLogIn { fingerprint: String, agent: bool },
     /// A volume bills that no machine of this session holds, or that its machine leaves behind.
     LeftVolume { id: String, name: String, price_per_hour: Money },
+    /// The machine has cost more than the spec allows: `reap` ends it.
+    OverCost { spent: Money, most: Money },
     /// The session's kept disk bills, and is booted by the next `up`.
     KeptDisk { id: String, name: String, price_per_hour: Money, price_per_month: Money },
     /// Another machine in the account bills.

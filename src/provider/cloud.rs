@@ -284,6 +284,17 @@ impl CloudClient {
         }
     }
 
+    /// Deletes a volume in the trash for good; one that is gone is a success.
+    pub async fn purge_volume(&self, _: &Action, id: &str) -> Result<()> {
+        let body = json!({"action": "delete", "id": id, "is_permanent": true});
+        let call = Call::with_json(Method::PUT, self.url(&["volumes"]), &body);
+        match self.service.patiently(&call, Ok).await {
+            Ok(_) | Err(Trouble::Gone(_)) => Ok(()),
+            Err(_) if !self.trash().await?.iter().any(|volume| volume.id == id) => Ok(()),
+            Err(trouble) => Err(self.error(format!("cannot purge the volume `{id}`"), trouble)),
+        }
+    }
+
     /// Reads what is in stock and what is left on the account.
     pub async fn stock_and_balance(
         &self,

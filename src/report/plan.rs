@@ -8,7 +8,7 @@ use similar::{ChangeTag, TextDiff};
 use super::{bytes, printable, short, typed};
 use crate::facts::LargeFiles;
 use crate::guard::{Finding, Guard};
-use crate::plan::{Action, Blocked, Candidate, GuardState, Kind, LostDisk, Note, Plan, Shown, Work};
+use crate::plan::{Action, Blocked, Candidate, GuardState, Kind, LostDisk, Note, Plan, Shown, Until, Work};
 use crate::world::World;
 
 /// Writes the plan: the difference, the actions, the work, the guards, the money.
@@ -126,6 +126,10 @@ pub fn action_text(action: &Action, currency: &str) -> String {
                 several => format!("volumes {}", several.join(", ")),
             }
         ),
+        Kind::NoteLimits { limits } => format!("note the deadline of {} and the other limits", limits.deadline),
+        Kind::Purge { volume, name } => {
+            format!("delete volume {volume} (`{}`) for good; it is in the trash", printable(name))
+        }
         Kind::KeepDisk { machine, volume } => format!(
             "shut machine {machine} down and delete it; its disk{} stays",
             volume.as_ref().map_or(String::new(), |volume| format!(" {volume}"))
@@ -186,6 +190,9 @@ fn blocked_text(blocked: &Blocked, unit: &str) -> String {
             "the kept disk {volume} is neither there nor in the trash: look for it in the cloud's console, or \
              accept the loss with `--discard volume:{volume}`"
         ),
+        Blocked::Protected { machine } => {
+            format!("machine {machine} is protected: set `limits.protect = false` to end it")
+        }
         Blocked::NoReplacement => {
             "nothing that the spec asks for is in stock: the machine stays until there is".to_owned()
         }
@@ -381,12 +388,26 @@ fn money(out: &mut impl Write, plan: &Plan) -> io::Result<()> {
         money.spent,
         money.balance
     )?;
+    if let Some(until) = &money.until {
+        writeln!(out, "Deadline: {}", until_text(until, unit))?;
+    }
     let any = |wanted: fn(&Kind) -> bool| plan.actions.iter().any(|action| wanted(action.kind()));
     let ends = any(|kind| matches!(kind, Kind::Delete { .. }));
     if ends && !any(|kind| matches!(kind, Kind::Create { .. })) {
         writeln!(out, "Afterwards nothing of this session bills; the trash is free.")?;
     }
     Ok(())
+}
+
+/// Returns a machine's deadline in one line, and who, if anybody, sees to it.
+pub fn until_text(until: &Until, unit: &str) -> String {
+    let Until { deadline, at, cost, protect, reaped } = until;
+    let reaped = match reaped {
+        _ if *protect => "protected from `reap`".to_owned(),
+        Some(at) => format!("last reap seen {at}"),
+        None => "no reap was ever seen: nothing ends it by itself".to_owned(),
+    };
+    format!("{at}, {deadline} after creation; {cost} {unit} by then ({reaped})")
 }
 
 fn after(plan: &Plan) -> String {
@@ -454,6 +475,9 @@ fn note_text(note: &Note, unit: &str) -> String {
              what it holds: `--discard volume:{id}` deletes it",
             printable(name)
         ),
+        Note::OverCost { spent, most } => {
+            format!("the machine has cost {spent} {unit}, and `limits.max_cost` is {most}: `reap` ends it")
+        }
         Note::KeptDisk { id, name, price_per_hour, price_per_month } => format!(
             "the disk {id} (`{}`) is kept and bills {price_per_hour} {unit}/h ({price_per_month} {unit} a month): the \
              next `up` boots it, `--discard volume:{id}` deletes it with all that is on it",

@@ -10,6 +10,7 @@ use super::{
     Artifact, Compress, Diagnostic, Instance, OS_VOLUME_GB, OS_VOLUME_LIMITS_GB, OnAbsent, Origin, Override,
     Repo, Spec, State, StorePath, Wanted, nearest,
 };
+use crate::facts::{Limits, Money};
 use crate::world::Market;
 
 /// The keys of one table.
@@ -24,8 +25,8 @@ struct Keys {
 
 const ROOT: Keys = Keys {
     table: "",
-    known: &["name", "state", "store", "disposable", "instance", "repo", "artifacts"],
-    later: &["limits", "setup", "notebook"],
+    known: &["name", "state", "store", "disposable", "instance", "repo", "artifacts", "limits"],
+    later: &["setup", "notebook"],
 };
 const INSTANCE: Keys = Keys {
     table: "instance",
@@ -34,7 +35,15 @@ const INSTANCE: Keys = Keys {
 };
 const OS_VOLUME: Keys = Keys { table: "instance.os_volume", known: &["size_gb", "on_absent"], later: &[] };
 const REPO: Keys = Keys { table: "repo", known: &["url", "branch", "path"], later: &["on_absent"] };
+const LIMITS: Keys = Keys {
+    table: "limits",
+    known: &["deadline", "max_price_per_hour", "max_cost", "protect"],
+    later: &[],
+};
 const ARTIFACT: Keys = Keys { table: "artifacts.NAME", known: &["path", "version", "compress"], later: &[] };
+
+/// No session costs more.
+const LARGEST_AMOUNT: f64 = 1_000_000.0;
 
 /// Reads one tree and notes what is wrong with it.
 pub(super) struct Reader<'a> {
@@ -86,6 +95,8 @@ impl<'a> Reader<'a> {
         let repo = self.section(&mut root, "repo", "`url`").and_then(|(at, table)| self.repo(&at, table));
         let artifacts = root.remove("artifacts");
         let artifacts = artifacts.map_or(Some(BTreeMap::new()), |entry| self.artifacts(entry.node));
+        let limits = root.remove("limits");
+        let limits = limits.map_or(Some(Limits::default()), |entry| self.limits(entry.node));
         self.leftovers(&ROOT, "", root);
         Some(Spec {
             name: name?,
@@ -95,7 +106,58 @@ impl<'a> Reader<'a> {
             instance: instance?,
             repo: repo?,
             artifacts: artifacts?,
+            limits: limits?,
         })
+    }
+
+    fn limits(&mut self, node: Node) -> Option<Limits> {
+        let Value::Table(mut table) = node.value else {
+            let hint = "write `[limits]`, and `deadline = \"8h\"` below it";
+            return self.wrong_type("limits", &node, "a table", hint);
+        };
+        let deadline = match table.remove("deadline") {
+            Some(entry) => self.checked_as("limits.deadline", &entry.node, check::deadline),
+            None => Some(Limits::default().deadline),
+        };
+        let mut amount = |key: &str| match table.remove(last_of(key)) {
+            Some(entry) => self.amount(key, &entry.node).map(Some),
+            None => Some(None),
+        };
+        let (max_price_per_hour, max_cost) = (amount("limits.max_price_per_hour"), amount("limits.max_cost"));
+        let protect = match table.remove("protect") {
+            Some(Entry { node: Node { value: Value::Boolean(is), .. }, .. }) => Some(is),
+            Some(entry) => self.wrong_type("limits.protect", &entry.node, "a boolean", "write `protect = true`"),
+            None => Some(false),
+        };
+        self.leftovers(&LIMITS, "limits", table);
+        Some(Limits {
+            deadline: deadline?,
+            max_price_per_hour: max_price_per_hour?,
+            max_cost: max_cost?,
+            protect: protect?,
+        })
+    }
+
+    /// An amount of the account's currency.
+    fn amount(&mut self, key: &str, node: &Node) -> Option<Money> {
+        let units = match node.value {
+            Value::Decimal(units) => units,
+            Value::Integer(Some(units)) => units as f64,
+            _ => {
+                let hint = format!("write an amount without quotes, such as `{} = 1.60`", last_of(key));
+                return self.wrong_type(key, node, "a number", hint);
+            }
+        };
+        if units > 0.0 && units <= LARGEST_AMOUNT {
+            return Some(Money::from_units(units));
+        }
+        self.note(
+            &node.place,
+            format!("`{key}` is out of range"),
+            format!("expected more than 0, and at most {LARGEST_AMOUNT}"),
+            format!("write an amount in the account's currency, such as `{} = 1.60`", last_of(key)),
+        );
+        None
     }
 
     fn instance(&mut self, at: &Place, mut table: Table) -> Option<Instance> {
@@ -517,7 +579,7 @@ fn unknown(keys: &Keys, key: &str) -> String {
     if let Some(near) = nearest(key, keys.known.iter().copied()) {
         return format!("did you mean `{near}`?");
     }
-    let elsewhere = [&ROOT, &INSTANCE, &REPO, &ARTIFACT].into_iter().find(|other| other.known.contains(&key));
+    let elsewhere = [&ROOT, &INSTANCE, &REPO, &LIMITS, &ARTIFACT].into_iter().find(|other| other.known.contains(&key));
     match elsewhere {
         Some(Keys { table: "", .. }) => format!("write `{key}` above the first section"),
         Some(other) => format!("write `{key}` in `[{}]`", other.table),
