@@ -106,9 +106,12 @@ fn held(spec: &Spec, look: &StoreLook, cloud: &Cloud) -> Result<Held> {
 }
 
 /// Whoever ends a session may lack its key's file: the account still has the key, of the record's fingerprint.
+/// Where no machine is left, nobody has to log in, and any key will do.
 fn created_with(record: &Record, cloud: &Cloud) -> Option<PublicKey> {
-    let asked = record.machine.as_ref()?.asked.as_ref()?;
-    cloud.keys.iter().map(|key| &key.key).find(|key| key.fingerprint() == asked.ssh_key).cloned()
+    let mut keys = cloud.keys.iter().map(|key| &key.key);
+    let Some(machine) = &record.machine else { return keys.next().cloned() };
+    let asked = machine.asked.as_ref()?;
+    keys.find(|key| key.fingerprint() == asked.ssh_key).cloned()
 }
 
 fn unreadable(spec: &Spec, why: String) -> Error {

@@ -110,7 +110,15 @@ pub struct Request<'a> {
 impl<'a> Request<'a> {
     /// Returns the plainest request: nothing named, nothing allowed beyond the spec.
     pub fn of(spec: &'a Spec) -> Self {
-        Self { spec, lock: None, locked: false, discards: &[], keep_disk: false, purge: false, replace: false }
+        Self {
+            spec,
+            lock: None,
+            locked: false,
+            discards: &[],
+            keep_disk: false,
+            purge: false,
+            replace: false,
+        }
     }
 }
 

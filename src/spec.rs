@@ -20,10 +20,10 @@ mod overrides;
 mod read;
 mod render;
 mod syntax;
-mod written;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod written;
 
 pub use bytes::{LARGEST, NotText, text_of};
 pub use overrides::Override;

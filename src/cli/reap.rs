@@ -93,7 +93,7 @@ fn files(global: &Global, asked: &Reap) -> Result<Vec<Loaded>> {
     let named = asked.store.iter().map(|store| {
         let text = format!(
             "name = \"reap\"\nstore = {}\n[instance]\ntype = \"any\"\nimage = \"any\"\n\
-             ssh_key = \"~/.ssh/id_ed25519.pub\"\n[repo]\nurl = \"https://localhost/none.git\"\n",
+             ssh_key = \"~/.ssh/id_ed25519.pub\"\n[repo]\nurl = \"git@localhost:none/none.git\"\n",
             toml::Value::String(store.clone())
         );
         let spec = spec::parse(&text, &[]).map_err(|mistakes| {
@@ -120,9 +120,8 @@ async fn find<'p>(
     for place in places {
         let read = place.worlds.providers.memory.read(session).await?;
         let RecordRead::Found { bytes, rev, modified, now } = read else { continue };
-        let record = Record::parse(&bytes).map_err(|why| {
-            Error::new(format!("cannot read the record of `{session}`")).why(why)
-        })?;
+        let record = Record::parse(&bytes)
+            .map_err(|why| Error::new(format!("cannot read the record of `{session}`")).why(why))?;
         if record.store == store && record.session == session {
             let age_seconds = now.duration_since(modified).as_secs();
             return Ok((Some(place), Some(Held { record, rev: Some(rev), age_seconds })));

@@ -342,9 +342,12 @@ fn affordable(candidates: &mut Vec<Candidate>, limits: &Limits) -> Result<()> {
     };
     let by_deadline = |price: Money| price.for_seconds(limits.deadline.seconds());
     let over = |what: &str, costs: Money, key: &str, most: Money| {
-        Error::of(ExitCode::Budget, format!("every machine that the spec asks for {what} more than `limits.{key}`"))
-            .why(format!("the cheapest is {costs}, and the spec allows {most}"))
-            .hint(format!("raise `limits.{key}`, or name a cheaper `instance.type`; nothing was ordered"))
+        Error::of(
+            ExitCode::Budget,
+            format!("every machine that the spec asks for {what} more than `limits.{key}`"),
+        )
+        .why(format!("the cheapest is {costs}, and the spec allows {most}"))
+        .hint(format!("raise `limits.{key}`, or name a cheaper `instance.type`; nothing was ordered"))
     };
     if let Some(most) = limits.max_price_per_hour {
         candidates.retain(|candidate| candidate.price_per_hour <= most);

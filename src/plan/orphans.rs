@@ -45,22 +45,15 @@ pub fn orphans(cloud: &Cloud, sessions: &BTreeSet<(String, String)>) -> Vec<Orph
     let held = |volume: &Volume| holder(volume).is_some_and(|instance| belongs(&mark(instance)));
     let there = |volume: &&Volume| !matches!(volume.status.as_str(), "deleted" | "deleting");
     let volumes = cloud.volumes.iter().filter(there);
-    let mut volumes: Vec<Orphan> = volumes
-        .filter(|volume| !belongs(&volume_mark(volume)) && !held(volume))
-        .map(of_volume)
-        .collect();
+    let mut volumes: Vec<Orphan> =
+        volumes.filter(|volume| !belongs(&volume_mark(volume)) && !held(volume)).map(of_volume).collect();
     machines.sort_by(|a, b| a.id.cmp(&b.id));
     volumes.sort_by(|a, b| a.id.cmp(&b.id));
     machines.into_iter().chain(volumes).collect()
 }
 
 /// Plans the removal of exactly these: only ours, and no machine whose session still counts on it.
-pub fn removal(
-    ids: &[String],
-    cloud: &Cloud,
-    orphans: &[Orphan],
-    records: &[Record],
-) -> Result<Vec<Action>> {
+pub fn removal(ids: &[String], cloud: &Cloud, orphans: &[Orphan], records: &[Record]) -> Result<Vec<Action>> {
     let mut actions: Vec<Action> = Vec::new();
     for id in ids {
         let orphan = orphans.iter().find(|orphan| orphan.id == *id).ok_or_else(|| {
@@ -81,9 +74,8 @@ pub fn removal(
 
 fn end(instance: &Instance, now: Timestamp, records: &[Record]) -> Result<Kind> {
     let record = records.iter().find(|record| record.owns(instance));
-    let counted_on = |why: String| {
-        refused(format!("machine `{}` belongs to a running session", instance.id)).why(why)
-    };
+    let counted_on =
+        |why: String| refused(format!("machine `{}` belongs to a running session", instance.id)).why(why);
     match due(instance, record, now) {
         Due::At(until) => Err(counted_on(format!("its deadline is {until}"))),
         Due::Protected => Err(counted_on("its session protects it".to_owned())),

@@ -59,7 +59,8 @@ fn group(out: &mut impl Write, title: &str, items: &[&Orphan], now: Timestamp, u
         let Orphan { kind, id, name, status, session, price_per_hour, price_per_month, created_at } = item;
         let month = price_per_month.map_or(String::new(), |price| format!(" ({price} {unit} a month)"));
         let age = created_at.map_or(String::new(), |at| format!(", {} old", age(now, at)));
-        let session = session.as_ref().map_or(String::new(), |name| format!(", session `{}`", printable(name)));
+        let session =
+            session.as_ref().map_or(String::new(), |name| format!(", session `{}`", printable(name)));
         let (name, status) = (printable(name), printable(status));
         writeln!(out, "  {kind:<9} {id} `{name}`{session}: {status}, {price_per_hour} {unit}/h{month}{age}")
     })

@@ -126,7 +126,9 @@ pub fn action_text(action: &Action, currency: &str) -> String {
                 several => format!("volumes {}", several.join(", ")),
             }
         ),
-        Kind::NoteLimits { limits } => format!("note the deadline of {} and the other limits", limits.deadline),
+        Kind::NoteLimits { limits } => {
+            format!("note the deadline of {} and the other limits", limits.deadline)
+        }
         Kind::Purge { volume, name } => {
             format!("delete volume {volume} (`{}`) for good; it is in the trash", printable(name))
         }

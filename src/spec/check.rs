@@ -5,8 +5,8 @@ use std::ops::Range;
 
 use globset::GlobBuilder;
 
-use crate::facts::Deadline;
 use super::{StorePath, Wanted};
+use crate::facts::Deadline;
 
 /// Why a text can't be what it is meant to be.
 #[derive(Debug)]

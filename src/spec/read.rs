@@ -35,11 +35,8 @@ const INSTANCE: Keys = Keys {
 };
 const OS_VOLUME: Keys = Keys { table: "instance.os_volume", known: &["size_gb", "on_absent"], later: &[] };
 const REPO: Keys = Keys { table: "repo", known: &["url", "branch", "path"], later: &["on_absent"] };
-const LIMITS: Keys = Keys {
-    table: "limits",
-    known: &["deadline", "max_price_per_hour", "max_cost", "protect"],
-    later: &[],
-};
+const LIMITS: Keys =
+    Keys { table: "limits", known: &["deadline", "max_price_per_hour", "max_cost", "protect"], later: &[] };
 const ARTIFACT: Keys = Keys { table: "artifacts.NAME", known: &["path", "version", "compress"], later: &[] };
 
 /// No session costs more.
@@ -126,7 +123,9 @@ impl<'a> Reader<'a> {
         let (max_price_per_hour, max_cost) = (amount("limits.max_price_per_hour"), amount("limits.max_cost"));
         let protect = match table.remove("protect") {
             Some(Entry { node: Node { value: Value::Boolean(is), .. }, .. }) => Some(is),
-            Some(entry) => self.wrong_type("limits.protect", &entry.node, "a boolean", "write `protect = true`"),
+            Some(entry) => {
+                self.wrong_type("limits.protect", &entry.node, "a boolean", "write `protect = true`")
+            }
             None => Some(false),
         };
         self.leftovers(&LIMITS, "limits", table);
@@ -148,8 +147,9 @@ impl<'a> Reader<'a> {
                 return self.wrong_type(key, node, "a number", hint);
             }
         };
-        if units > 0.0 && units <= LARGEST_AMOUNT {
-            return Some(Money::from_units(units));
+        let amount = Money::from_units(units);
+        if amount > Money::default() && units <= LARGEST_AMOUNT {
+            return Some(amount);
         }
         self.note(
             &node.place,
@@ -579,7 +579,8 @@ fn unknown(keys: &Keys, key: &str) -> String {
     if let Some(near) = nearest(key, keys.known.iter().copied()) {
         return format!("did you mean `{near}`?");
     }
-    let elsewhere = [&ROOT, &INSTANCE, &REPO, &LIMITS, &ARTIFACT].into_iter().find(|other| other.known.contains(&key));
+    let elsewhere =
+        [&ROOT, &INSTANCE, &REPO, &LIMITS, &ARTIFACT].into_iter().find(|other| other.known.contains(&key));
     match elsewhere {
         Some(Keys { table: "", .. }) => format!("write `{key}` above the first section"),
         Some(other) => format!("write `{key}` in `[{}]`", other.table),

@@ -21,7 +21,8 @@ impl Spec {
         let Repo { url, branch, path } = repo;
         let repo = [("url", url), ("branch", branch), ("path", path)];
         root.insert("repo".to_owned(), table(repo.map(|(key, text)| (key, text.clone().into()))).into());
-        let artifacts: Table = artifacts.iter().map(|(name, one)| (name.clone(), written(one).into())).collect();
+        let artifacts: Table =
+            artifacts.iter().map(|(name, one)| (name.clone(), written(one).into())).collect();
         if !artifacts.is_empty() {
             root.insert("artifacts".to_owned(), artifacts.into());
         }
@@ -35,10 +36,7 @@ fn written_instance(instance: &Instance) -> Table {
         OnAbsent::Delete => "delete",
         OnAbsent::Keep => "keep",
     };
-    let disk = table([
-        ("size_gb", i64::from(*os_volume_gb).into()),
-        ("on_absent", fate.into()),
-    ]);
+    let disk = table([("size_gb", i64::from(*os_volume_gb).into()), ("on_absent", fate.into())]);
     let mut written = table([
         ("type", types.clone().into()),
         ("image", image.clone().into()),

@@ -101,14 +101,9 @@ fn every_mistake_in_session_toml_is_placed_and_starts_no_world() {
         (&[("\"main\"", "\"a..b\"")], &["session.toml:16:", "not a branch name that git accepts"]),
         (&[("\"main\"", "\"a.lock\"")], &["session.toml:16:", "not a branch name that git accepts"]),
         (
-            &[(
-                "[repo]",
-                "market = \"spot\"\n[limits]\nmax_cost = 1\n[setup]\nrun = []\n[notebook]\nport = 1\n[repo]\non_absent = \"refuse\"",
-            )],
+            &[("[repo]", "[setup]\nrun = []\n[notebook]\nport = 1\n[repo]\non_absent = \"refuse\"")],
             &[
-                "5 mistake(s)",
-                "`instance.market` is not supported yet",
-                "`limits` is not supported yet",
+                "3 mistake(s)",
                 "`setup` is not supported yet",
                 "`notebook` is not supported yet",
                 "`repo.on_absent` is not supported yet",

@@ -563,7 +563,10 @@ const STORIES: [(&str, Story); 13] = [
     ("down cut off, then up", Story { legs: &[Leg::Up, Leg::DownOnce, Leg::Up, Leg::Down], failing: &[] }),
     ("no capacity at first", Story { legs: &[Leg::Up, Leg::Down], failing: &[0, 1] }),
     ("no capacity, up cut off, then down", Story { legs: &[Leg::UpOnce, Leg::Down], failing: &[0] }),
-    ("a disk kept, booted and ended", Story { legs: &[Leg::Up, Leg::Keep, Leg::Up, Leg::Down], failing: &[] }),
+    (
+        "a disk kept, booted and ended",
+        Story { legs: &[Leg::Up, Leg::Keep, Leg::Up, Leg::Down], failing: &[] },
+    ),
     ("keeping cut off, then up", Story { legs: &[Leg::Up, Leg::KeepOnce, Leg::Up, Leg::Down], failing: &[] }),
     ("keeping cut off, then down", Story { legs: &[Leg::Up, Leg::KeepOnce, Leg::Down], failing: &[] }),
     ("booting cut off", Story { legs: &[Leg::Up, Leg::Keep, Leg::UpOnce, Leg::Up, Leg::Down], failing: &[] }),
