@@ -32,7 +32,7 @@ pub fn due(instance: &Instance, record: Option<&Record>, now: Timestamp) -> Due 
 
 /// The limits that hold for a machine.
 pub(super) fn limits_of(instance: &Instance, record: Option<&Record>) -> Limits {
-    let noted = record.and_then(|record| noted_spec(record)).map(|spec| spec.limits);
+    let noted = record.and_then(noted_spec).map(|spec| spec.limits);
     noted.unwrap_or_else(|| tagged_limits(&instance.tags))
 }
 
