@@ -27,7 +27,11 @@ pub enum Fate {
 pub fn reaped(out: &mut impl Write, session: &str, machine: &str, fate: &Fate) -> io::Result<()> {
     let session = printable(session);
     match fate {
-        Fate::Waits { until } => writeln!(out, "`{session}`: machine {machine} may run until {until}"),
+        Fate::Waits { until } => writeln!(
+            out,
+            "`{session}`: machine {machine} may run until {}",
+            until.strftime("%Y-%m-%dT%H:%M:%SZ")
+        ),
         Fate::Ended => writeln!(out, "`{session}`: machine {machine} is ended, and nothing on it is lost"),
         Fate::DiskKept { volume } => writeln!(
             out,

@@ -406,9 +406,10 @@ pub fn until_text(until: &Until, unit: &str) -> String {
     let Until { deadline, at, cost, protect, reaped } = until;
     let reaped = match reaped {
         _ if *protect => "protected from `reap`".to_owned(),
-        Some(at) => format!("last reap seen {at}"),
+        Some(at) => format!("last reap seen {}", at.strftime("%Y-%m-%dT%H:%M:%SZ")),
         None => "no reap was ever seen: nothing ends it by itself".to_owned(),
     };
+    let at = at.strftime("%Y-%m-%dT%H:%M:%SZ");
     format!("{at}, {deadline} after creation; {cost} {unit} by then ({reaped})")
 }
 

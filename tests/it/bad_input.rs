@@ -369,10 +369,10 @@ fn what_may_be_lost_with_the_server_is_kept_until_it_is_named() {
     assert!(!deleted.iter().any(|write| write.contains("/instances")), "nothing was deleted: {deleted:?}");
 
     set(&project, &json!({"cloud": {"status": {&machine: "discontinued"}}}));
-    project.dacapo(&["plan"]).exits(0).says("vanished without our doing").says("--discard server:gone");
-    for command in ["up", "down"] {
-        refused(project.dacapo(&[command, "--yes"]), 5).says("--discard server:gone");
-    }
+    project.dacapo(&["plan"]).exits(0).says("vanished").says("boots the kept disk");
+    refused(project.dacapo(&["down", "--yes"]), 5)
+        .says("vanished without our doing")
+        .says("--discard server:gone");
     let gone = project.dacapo(&["down", "--yes", "--discard", "server:gone"]).exits(0);
     assert!(!gone.stdout.contains("nothing of it bills"), "its volume does: {}", gone.stdout);
     let last = gone.says("but this still bills").says(&format!("--discard volume:{volume}"));
