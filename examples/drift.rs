@@ -49,8 +49,7 @@ async fn look(what: &str, world: &Ready, folder: &Path) -> Result<String> {
     let spec = spec::parse(SPEC, &[]).map_err(|mut mistakes| Error::from(mistakes.remove(0)))?;
     let providers = Providers::open(cli::sandboxed(world)?, &spec)?;
     let (observed, _) = observe::observe(&providers, &spec, folder, observe::Reading::Remembered).await?;
-    let plan =
-        plan::plan(plan::Request { spec: &spec, lock: None, locked: false, discards: &[] }, &observed)?;
+    let plan = plan::plan(plan::Request::of(&spec), &observed)?;
     let shown = writeln!(stdout(), "\n== {what}")
         .and_then(|()| report::plan(&mut stdout(), &plan, "dacapo --sandbox"));
     shown.map_err(|error| Error::new("cannot write to the standard output").because(&error))?;

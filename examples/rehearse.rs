@@ -34,7 +34,7 @@ async fn session(world: &Ready, folder: &Path) -> Result<()> {
         let providers = Providers::open(cli::sandboxed(world)?, &spec)?;
         let (observed, held) =
             observe::observe(&providers, &spec, folder, observe::Reading::Remembered).await?;
-        let request = plan::Request { spec: &spec, lock: None, locked: false, discards: &[] };
+        let request = plan::Request::of(&spec);
         let plan = plan::plan(request, &observed)?;
         report::plan(&mut std::io::stdout(), &plan, "dacapo --sandbox")
             .map_err(|error| Error::new("stdout").because(&error))?;

@@ -6,6 +6,7 @@
 mod bring;
 mod hold;
 mod machine;
+mod orphans;
 mod prune;
 mod shared;
 
@@ -21,9 +22,11 @@ use crate::event::{Event, Sender, Stage};
 use crate::guard::{Discard, Finding};
 use crate::plan::{Action, Kind, Plan, Prune};
 use crate::provider::Providers;
-use crate::spec::Spec;
+use crate::record::Goal;
+use crate::spec::{Spec, State};
 
 pub use hold::{Hold, take_lease};
+pub use orphans::remove;
 use shared::Shared;
 
 /// Set by the first Ctrl-C; looked at between calls, so that a call in flight is finished.
@@ -93,6 +96,10 @@ pub struct Outcome {
 /// Actions run in the plan's order; one that waits for a failed one isn't started. A plan with blocked
 /// changes or findings is carried out as far as it goes: its deletion fails on the evidence.
 pub async fn apply(plan: &Plan, context: &Context<'_>, hold: &mut Hold) -> Outcome {
+    // Whoever ends the session without its session.toml at hand does it by what the record says.
+    if context.spec.state == State::Running {
+        hold.note_spec(context.spec);
+    }
     act(&plan.actions, context, hold).await
 }
 
@@ -145,8 +152,11 @@ async fn carry_out(
         Kind::Settle => run.settle().await?,
         Kind::Adopt { .. } => run.adopt().await?,
         Kind::Forget { .. } => run.forget().await?,
+        Kind::Recover { volume, location, .. } => run.recover(volume, location).await?,
+        Kind::RestoreVolume { volume, .. } => run.restore_volume(volume).await?,
+        Kind::CheckStock { candidates } => run.check_stock(candidates).await?,
         Kind::RegisterKey { name, key } => run.register_key(name, key).await?,
-        Kind::Create { candidates } => run.create(candidates).await?,
+        Kind::Create { candidates, .. } => run.create(candidates).await?,
         Kind::Start { machine } => run.start(machine).await?,
         Kind::Ready => run.ready().await?,
         Kind::Clone { commit } => run.clone_repo(commit).await?,
@@ -157,10 +167,14 @@ async fn carry_out(
         Kind::Pull { .. } => run.pull().await?,
         Kind::SaveBranch { snapshot, tips, tags, .. } => run.save_branch(snapshot, tips, tags).await?,
         Kind::SetUp => run.finish_set_up().await?,
-        Kind::Delete { .. } => run.delete(outcome).await?,
+        Kind::Delete { .. } => run.end(&Goal::Absent, outcome).await?,
         Kind::DeleteVersion { object, manifests, .. } => {
             run.delete_version(object.iter().chain(manifests)).await?
         }
+        Kind::KeepDisk { .. } => run.end(&Goal::Kept, outcome).await?,
+        Kind::Purge { volume, .. } => run.purge(volume).await?,
+        // The spec was noted when the plan began; this makes sure that it is written.
+        Kind::NoteLimits { .. } => run.hold.renew(context.providers).await?,
         Kind::DeleteVolume { volume, .. } => run.delete_volume(volume).await?,
     }
     let seconds = started.elapsed().as_secs_f64();

@@ -6,6 +6,8 @@ mod artifacts;
 mod carry_out;
 mod hash;
 mod load;
+mod orphans;
+mod reap;
 mod rehearse;
 mod worlds;
 
@@ -22,7 +24,7 @@ use crate::observed::Observed;
 use crate::plan::{self, Plan, Request};
 use crate::record::Record;
 use crate::report;
-use crate::spec::{Spec, State};
+use crate::spec::{DiskFate, Spec, State};
 use load::Loaded;
 use worlds::Worlds;
 
@@ -69,6 +71,15 @@ struct Asked {
     /// Accept one named loss, for example repo:untracked or files:PATH (may be repeated)
     #[arg(long, value_name = "WHAT", value_parser = |text: &str| text.parse::<Discard>())]
     discard: Vec<Discard>,
+    /// End the machine and keep its disk, which bills on and is booted by the next up
+    #[arg(long)]
+    keep_disk: bool,
+    /// Empty the trash of what went into it with this session's machines
+    #[arg(long)]
+    purge: bool,
+    /// Let a machine that differs from session.toml make way for another
+    #[arg(long)]
+    replace: bool,
 }
 
 #[derive(Args, Debug, Clone, Default)]
@@ -107,6 +118,10 @@ enum Command {
     },
     /// Show server, code, artifacts and money on one screen
     Status,
+    /// End machines that are past their deadline; keep the disk where nothing shows that it may go
+    Reap(reap::Reap),
+    /// List what bills in the account and belongs to no session.toml here
+    Orphans(orphans::Orphans),
     /// Check session.toml without asking anybody
     Validate,
     /// Print the content hash by which artifacts are known
@@ -168,6 +183,8 @@ async fn run(arguments: Arguments) -> Result<ExitCode> {
         Command::Down(approve) => carry_out::apply(&global, &approve, Some(State::Absent)).await,
         Command::Run { forward_agent, command } => run_remote(&global, &command, forward_agent).await,
         Command::Status => status(&global).await,
+        Command::Reap(asked) => reap::run(&global, &asked).await,
+        Command::Orphans(asked) => orphans::run(&global, &asked).await,
         Command::Validate => validate(&global),
         Command::Hash(asked) => hash::run(&asked, global.json),
         Command::Artifacts(command) => artifacts::run(&global, command).await,
@@ -195,7 +212,7 @@ async fn show_plan(global: &Global, asked: &Asked, detailed: bool) -> Result<Exi
     let loaded = Loaded::read(global, None)?;
     let worlds = Worlds::open(global, &loaded).await?;
     let (_, _, plan) =
-        look(&worlds, &loaded, |observed| plan::plan(request(&loaded, asked), observed)).await?;
+        look(&worlds, &loaded, asked, |observed| plan::plan(request(&loaded, asked), observed)).await?;
     print_plan(global, &plan, &worlds.prefix)?;
     Ok(if detailed && !plan.is_empty() { ExitCode::Pending } else { ExitCode::Ok })
 }
@@ -204,10 +221,12 @@ async fn show_plan(global: &Global, asked: &Asked, detailed: bool) -> Result<Exi
 async fn look(
     worlds: &Worlds,
     loaded: &Loaded,
+    asked: &Asked,
     planned: impl Fn(&Observed) -> Result<Plan>,
 ) -> Result<(Observed, Held, Plan)> {
     let (providers, spec) = (&worlds.providers, &loaded.spec);
-    let (mut observed, held) = observe(providers, spec, &loaded.directory, Reading::Remembered).await?;
+    let (observed, held) = observe(providers, spec, &loaded.directory, Reading::Remembered).await?;
+    let mut observed = with_trash(observed, asked, worlds).await?;
     let mut plan = planned(&observed)?;
     if look_closer(providers, spec, &mut observed, &plan).await? {
         plan = planned(&observed)?;
@@ -257,7 +276,24 @@ async fn run_remote(global: &Global, command: &[String], forward_agent: bool) ->
 }
 
 fn request<'a>(loaded: &'a Loaded, asked: &'a Asked) -> Request<'a> {
-    Request { spec: &loaded.spec, lock: loaded.lock.as_ref(), locked: asked.locked, discards: &asked.discard }
+    let keeps = loaded.spec.instance.on_absent == DiskFate::Keep;
+    Request {
+        spec: &loaded.spec,
+        lock: loaded.lock.as_ref(),
+        locked: asked.locked,
+        discards: &asked.discard,
+        keep_disk: asked.keep_disk || keeps,
+        purge: asked.purge,
+        replace: asked.replace,
+    }
+}
+
+/// Takes the trash into the look, where it is to be emptied.
+async fn with_trash(mut observed: Observed, asked: &Asked, worlds: &Worlds) -> Result<Observed> {
+    if asked.purge {
+        observed.cloud.trash = Some(worlds.providers.cloud.trash().await?);
+    }
+    Ok(observed)
 }
 
 /// Returns what is there and what it costs, also where the spec asks for what can't be had.

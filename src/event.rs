@@ -6,6 +6,7 @@ use tokio::sync::mpsc;
 
 use crate::digest::ContentHash;
 use crate::error::Error;
+use crate::facts::Money;
 use crate::plan::{Action, Candidate};
 
 /// One thing that happened. `--json` prints these, one a line.
@@ -92,12 +93,16 @@ pub enum Stage {
     Deleted { path: String },
     /// Every guard was satisfied, on evidence taken just now.
     Proven,
+    /// The machine was told to shut down.
+    ShuttingDown { machine: String },
     /// The cloud took the deletion.
     Deleting { machine: String },
     /// The cloud says that the machine is gone.
     Gone { machine: String },
     /// The cloud says that the volume is gone; it is in the trash until then.
     VolumeGone { volume: String },
+    /// The disk outlived its machine, as it was to, and bills.
+    Kept { volume: String, price_per_hour: Money, price_per_month: Money },
 }
 
 /// Sends events to whoever listens; nobody listening is no error.

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::digest::ContentHash;
@@ -145,12 +145,98 @@ pub struct Instance {
     pub location: String,
     /// The whole machine's price per hour.
     pub price_per_hour: Money,
+    /// Whether it may be taken away at any moment.
+    pub spot: bool,
     /// The volume it boots from; may be unknown early in provisioning.
     pub os_volume: Option<String>,
     /// Every volume it has, the OS volume included, without doubles.
     pub volumes: Vec<String>,
     /// Its tags.
     pub tags: BTreeMap<String, String>,
+}
+
+/// What a session may cost, and how long it may run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Limits {
+    /// How long a machine may run, from the cloud's `created_at`.
+    pub deadline: Deadline,
+    /// No machine that costs more is ordered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_price_per_hour: Option<Money>,
+    /// No machine is ordered that would cost more by its deadline; one that has is due.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_cost: Option<Money>,
+    /// Nobody ends the machine while this is set.
+    pub protect: bool,
+}
+
+/// How long a machine may run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Deadline {
+    minutes: u32,
+}
+
+impl Deadline {
+    /// The longest, in minutes: a year.
+    const LONGEST: u32 = 365 * 24 * 60;
+
+    /// Returns it in seconds.
+    pub fn seconds(self) -> i64 {
+        i64::from(self.minutes) * 60
+    }
+
+    /// Returns when a machine that was created then is due.
+    pub fn after(self, created: Timestamp) -> Timestamp {
+        created.checked_add(SignedDuration::from_secs(self.seconds())).unwrap_or(Timestamp::MAX)
+    }
+}
+
+impl Default for Deadline {
+    /// A working day.
+    fn default() -> Self {
+        Self { minutes: 8 * 60 }
+    }
+}
+
+impl fmt::Display for Deadline {
+    /// As written in `session.toml` and in tags: `8h`, `1d12h`, `90m` as `1h30m`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (days, hours, minutes) = (self.minutes / 1440, self.minutes / 60 % 24, self.minutes % 60);
+        for (count, unit) in [(days, "d"), (hours, "h"), (minutes, "m")] {
+            if count > 0 {
+                write!(f, "{count}{unit}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl std::str::FromStr for Deadline {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let mut minutes = 0_u32;
+        let mut rest = text;
+        while !rest.is_empty() {
+            let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+            let count: u32 = rest[..digits].parse().map_err(drop)?;
+            let unit = match rest[digits..].chars().next() {
+                Some('d') => 1440,
+                Some('h') => 60,
+                Some('m') => 1,
+                _ => return Err(()),
+            };
+            minutes = count.checked_mul(unit).and_then(|more| minutes.checked_add(more)).ok_or(())?;
+            rest = &rest[digits + 1..];
+        }
+        if (1..=Self::LONGEST).contains(&minutes) { Ok(Self { minutes }) } else { Err(()) }
+    }
+}
+
+impl Serialize for Deadline {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
 }
 
 /// One volume as the cloud lists it.
@@ -168,8 +254,27 @@ pub struct Volume {
     pub instance: Option<String>,
     /// What it costs per hour while it isn't in the trash.
     pub price_per_hour: Money,
+    /// The same, as it is sold: per month.
+    pub price_per_month: Money,
+    /// The location code.
+    pub location: String,
+    /// When it was made, where the API says.
+    pub created_at: Option<Timestamp>,
+    /// When it went into the trash.
+    pub deleted_at: Option<Timestamp>,
     /// Its tags.
     pub tags: BTreeMap<String, String>,
+}
+
+impl Volume {
+    /// How long the cloud keeps a deleted volume, in hours.
+    pub const TRASH_HOURS: i64 = 96;
+
+    /// Returns until when a volume in the trash can be restored.
+    pub fn purged_at(&self) -> Option<Timestamp> {
+        let trash = SignedDuration::from_hours(Self::TRASH_HOURS);
+        self.deleted_at.and_then(|at| at.checked_add(trash).ok())
+    }
 }
 
 /// A machine on offer.
@@ -179,6 +284,8 @@ pub struct InstanceType {
     pub name: String,
     /// The whole machine's on-demand price per hour.
     pub price_per_hour: Money,
+    /// Its price on the spot market; none where it isn't sold there.
+    pub spot_price: Option<Money>,
     /// Image slugs that it can boot; empty when the API doesn't say.
     pub images: Vec<String>,
     /// How many GPUs it has.
@@ -247,9 +354,11 @@ pub struct Cloud {
     pub recorded: Option<Option<Instance>>,
     /// Every volume that isn't deleted.
     pub volumes: Vec<Volume>,
+    /// What can be restored from the trash; none where nobody needed to look.
+    pub trash: Option<Vec<Volume>>,
     /// What can be ordered.
     pub types: Vec<InstanceType>,
-    /// On-demand stock by location code; a hint, not a reservation.
+    /// The asked market's stock by location code; a hint, not a reservation.
     pub stock: BTreeMap<String, Vec<String>>,
     /// Images on offer.
     pub images: Vec<Image>,

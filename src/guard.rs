@@ -242,12 +242,18 @@ pub struct Refusal {
 pub struct Proof {
     machine: String,
     until: Timestamp,
+    keeps_disk: bool,
 }
 
 impl Proof {
     /// The machine that may be deleted.
     pub fn machine(&self) -> &str {
         &self.machine
+    }
+
+    /// Tells whether the machine may be deleted only if its disk stays.
+    pub fn keeps_disk(&self) -> bool {
+        self.keeps_disk
     }
 
     /// Tells whether the evidence is still young enough.
@@ -258,17 +264,30 @@ impl Proof {
 
 /// Judges the evidence: whatever isn't covered by a named loss stands against deleting the machine.
 pub fn prove(evidence: &Evidence<'_>, discards: &[Discard]) -> Result<Proof, Refusal> {
-    let findings = uncovered(findings(evidence), discards);
-    if findings.is_empty() {
-        Ok(Proof { machine: evidence.machine.to_owned(), until: evidence.taken_at + VALID_FOR })
-    } else {
-        Err(Refusal { findings })
-    }
+    proof_unless(uncovered(findings(evidence), discards), evidence, false)
 }
 
-/// Proves that a machine holds nothing because no login of ours was ever completed on it.
-pub fn prove_unused(machine: &str, login: bool, now: Timestamp) -> Option<Proof> {
-    (!login).then(|| Proof { machine: machine.to_owned(), until: now + VALID_FOR })
+/// Judges whether a machine may go while its disk stays: only what runs on it would be lost.
+pub fn prove_kept(evidence: &Evidence<'_>, discards: &[Discard]) -> Result<Proof, Refusal> {
+    proof_unless(uncovered(findings_kept(evidence), discards), evidence, true)
+}
+
+fn proof_unless(findings: Vec<Finding>, evidence: &Evidence<'_>, keeps_disk: bool) -> Result<Proof, Refusal> {
+    if !findings.is_empty() {
+        return Err(Refusal { findings });
+    }
+    Ok(Proof { machine: evidence.machine.to_owned(), until: evidence.taken_at + VALID_FOR, keeps_disk })
+}
+
+/// Proves that a machine holds nothing because no login of ours was ever completed on it, and its disk was
+/// made for it.
+pub fn prove_unused(machine: &str, may_hold_work: bool, now: Timestamp) -> Option<Proof> {
+    (!may_hold_work).then(|| Proof { machine: machine.to_owned(), until: now + VALID_FOR, keeps_disk: false })
+}
+
+/// Proves that a machine may go while its disk stays, because it never came up: nothing runs on it.
+pub fn prove_kept_unused(machine: &str, now: Timestamp) -> Proof {
+    Proof { machine: machine.to_owned(), until: now + VALID_FOR, keeps_disk: true }
 }
 
 /// Leaves out the findings that a named loss covers.
@@ -293,6 +312,11 @@ pub fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
         Server::Unreachable(why) => vec![Finding::Unreachable { why: why.clone() }],
         Server::None => vec![Finding::Unreachable { why: "it was not asked".to_owned() }],
     }
+}
+
+/// Lists what stands against deleting the machine while its disk stays.
+pub fn findings_kept(evidence: &Evidence<'_>) -> Vec<Finding> {
+    findings(evidence).into_iter().filter(|finding| finding.guard() == Guard::Processes).collect()
 }
 
 fn repo_findings(evidence: &Evidence<'_>, probe: &Probe) -> Vec<Finding> {

@@ -11,7 +11,7 @@ use std::path::Path;
 use jiff::Timestamp;
 
 use crate::error::{Error, ExitCode, Result};
-use crate::facts::{Cloud, Environment, Probe, Repo, Server, Status};
+use crate::facts::{Cloud, Environment, Probe, PublicKey, Repo, Server, Status};
 use crate::observed::{Closer, Laptop, Observed};
 use crate::plan::{Plan, artifact_paths, to_be_brought};
 use crate::provider::Providers;
@@ -50,9 +50,13 @@ pub async fn observe(
     spec_directory: &Path,
     reading: Reading,
 ) -> Result<(Observed, Held)> {
-    let (key, key_path) = providers.public_key(spec)?;
+    let key_path = providers.key_path(spec).with_extension("");
+    let key = match providers.public_key(spec) {
+        Err(error) if spec.state == State::Running => return Err(error),
+        key => key.map(|(key, _)| key),
+    };
     let (cloud, look, refs, agent) = tokio::join!(
-        providers.cloud.look(),
+        providers.cloud.look(spec.instance.market),
         providers.memory.look(&spec.name),
         providers.remote.listing(),
         agent_keys(providers.settings.ssh.agent.as_deref()),
@@ -67,6 +71,8 @@ pub async fn observe(
     };
     let held = held(spec, &look, cloud.now)?;
     find_recorded(providers, &mut cloud, &held.record).await?;
+    find_disk(providers, &mut cloud, &held.record).await?;
+    let key = key.or_else(|error| created_with(&held.record, &cloud).ok_or(error))?;
     let mut observed = Observed {
         cloud,
         server: Server::None,
@@ -74,7 +80,7 @@ pub async fn observe(
         store: look.store,
         record: held.record.clone(),
         key,
-        laptop: Laptop { agent, private_key: key_path.with_extension("").is_file(), spec_in_repo: false },
+        laptop: Laptop { agent, private_key: key_path.is_file(), spec_in_repo: false },
         closer: Closer::default(),
     };
     let tip = repo.refs.as_ref().and_then(|refs| refs.get(&format!("refs/heads/{}", spec.repo.branch)));
@@ -146,6 +152,15 @@ pub fn held(spec: &Spec, look: &StoreLook, now: Timestamp) -> Result<Held> {
     }
 }
 
+/// Whoever ends a session may lack its key's file: the account still has the key, of the record's fingerprint.
+/// Where no machine is left, nobody has to log in, and any key will do.
+fn created_with(record: &Record, cloud: &Cloud) -> Option<PublicKey> {
+    let mut keys = cloud.keys.iter().map(|key| &key.key);
+    let Some(machine) = &record.machine else { return keys.next().cloned() };
+    let asked = machine.asked.as_ref()?;
+    keys.find(|key| key.fingerprint() == asked.ssh_key).cloned()
+}
+
 fn unreadable(spec: &Spec, why: String) -> Error {
     Error::new(format!("cannot read the record of `{}`", spec.name))
         .why(why)
@@ -161,6 +176,21 @@ async fn find_recorded(providers: &Providers, cloud: &mut Cloud, record: &Record
     Ok(())
 }
 
+/// The trash is looked at only where a disk of ours may be in it: one that waits and isn't listed, or that of
+/// a machine that vanished.
+async fn find_disk(providers: &Providers, cloud: &mut Cloud, record: &Record) -> Result<()> {
+    let listed = |id: &String| cloud.volumes.iter().any(|volume| volume.id == *id);
+    let missing = record.disk.as_ref().is_some_and(|disk| !listed(&disk.volume));
+    let vanished = record.machine.as_ref().filter(|machine| machine.is_in_use()).is_some_and(|machine| {
+        let found = cloud.recorded.as_ref().and_then(Option::as_ref);
+        found.is_some_and(|instance| instance.id == machine.id && instance.status == Status::Discontinued)
+    });
+    if missing || vanished {
+        cloud.trash = Some(providers.cloud.trash().await?);
+    }
+    Ok(())
+}
+
 async fn look_at_server(
     providers: &Providers,
     spec: &Spec,
@@ -172,7 +202,7 @@ async fn look_at_server(
         return Server::None;
     };
     match instance.status {
-        Status::Running if rented.login => {}
+        Status::Running if rented.may_hold_work() => {}
         Status::Running | Status::Ordered(_) | Status::Provisioning | Status::Discontinued => {
             return Server::None;
         }

@@ -7,10 +7,13 @@
 mod action;
 mod artifacts;
 mod code;
+mod disk;
+mod due;
 mod end;
 mod environment;
 mod machine;
 mod money;
+mod orphans;
 mod prune;
 mod save;
 #[cfg(test)]
@@ -34,10 +37,13 @@ use crate::world::World;
 
 pub use action::{Action, Kind, Place};
 pub use artifacts::{UPLOAD_LIMIT, store_limit, stored_contents};
+pub use disk::LostDisk;
+pub use due::{Due, due};
 pub use end::{artifact_paths, evidence};
 pub use environment::{Difference, to_be_brought};
 pub use machine::Candidate;
-pub use money::{Bill, Billing};
+pub use money::{Bill, Billing, Until};
+pub use orphans::{Orphan, orphans, removal};
 pub use prune::{By, Judged, Mention, Prune, PruneRequest, Pruned, Reason, Uploads, prune, unknown_artifact};
 pub use told::{Blocked, GuardState, Note, Shown, Work};
 pub use transfers::{Direction, Transfers, plan_transfers};
@@ -102,6 +108,27 @@ pub struct Request<'a> {
     pub locked: bool,
     /// Losses named with `--discard`.
     pub discards: &'a [Discard],
+    /// `--keep-disk`: a machine that is to go leaves its disk.
+    pub keep_disk: bool,
+    /// `--purge`: what went into the trash with this session's machines goes for good.
+    pub purge: bool,
+    /// `--replace`: a machine that isn't what the spec asks for makes way for another.
+    pub replace: bool,
+}
+
+impl<'a> Request<'a> {
+    /// Returns the plainest request: nothing named, nothing allowed beyond the spec.
+    pub fn of(spec: &'a Spec) -> Self {
+        Self {
+            spec,
+            lock: None,
+            locked: false,
+            discards: &[],
+            keep_disk: false,
+            purge: false,
+            replace: false,
+        }
+    }
 }
 
 /// Plans what leads from the observed world to the spec's.
@@ -116,6 +143,7 @@ pub fn plan(request: Request<'_>, observed: &Observed) -> Result<Plan> {
         State::Absent => draft.end(),
     }
     draft.leftover_volumes();
+    draft.purge();
     Ok(draft.finish())
 }
 
@@ -184,6 +212,7 @@ impl<'a> Draft<'a> {
     }
 
     fn run(&mut self) -> Result<()> {
+        self.note_limits();
         let fresh = self.bring_machine()?;
         self.bring_code(fresh)?;
         self.bring_artifacts(fresh)?;

@@ -11,7 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::digest::ContentHash;
-use crate::facts::{Instance, Status};
+use crate::facts::{Instance, Limits, Status};
 use crate::guard::{self, Proof};
 use crate::world::Machine;
 
@@ -31,6 +31,10 @@ pub const LEASE: SignedDuration = SignedDuration::from_secs(120);
 pub const TAG_SESSION: &str = "dacapo-session";
 /// The tag that names the store.
 pub const TAG_STORE: &str = "dacapo-store";
+/// The tag that says how long the machine may run, from the cloud's `created_at`.
+pub const TAG_DEADLINE: &str = "dacapo-deadline";
+/// The tag that keeps everybody from ending the machine.
+pub const TAG_PROTECT: &str = "dacapo-protect";
 /// The tag that names the create.
 pub const TAG_NONCE: &str = "dacapo-nonce";
 
@@ -56,12 +60,21 @@ pub struct Record {
     /// The machine that lives, as far as we know.
     #[serde(default)]
     pub machine: Option<Rented>,
+    /// The disk that waits for its next machine; it bills until that machine is ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk: Option<Disk>,
     /// What the last session left: its commit and its artifacts.
     #[serde(default)]
     pub last: Base,
     /// The last machine that we ended.
     #[serde(default)]
     pub ended: Option<Ended>,
+    /// What the session is to be, as the lines of a session.toml: for whoever ends it without one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub spec: Vec<String>,
+    /// When `reap` was last seen to look after it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reaped: Option<Timestamp>,
     /// Ids of the last machines that the cloud itself said are gone: the list may show them a little longer.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gone: Vec<String>,
@@ -88,6 +101,9 @@ pub struct Intent {
     pub noted_at: Timestamp,
     /// What was asked for.
     pub asked: Machine,
+    /// The kept disk that the machine is to boot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boots: Option<String>,
 }
 
 /// A machine of ours.
@@ -104,12 +120,32 @@ pub struct Rented {
     pub host_key: Option<String>,
     /// Whether a login of ours was ever completed. True for adopted machines: nobody knows.
     pub login: bool,
+    /// The kept disk that it was created with: it holds work from the first moment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub booted: Option<Disk>,
+    /// Its OS volume's id, once that was seen: it is what is left if the machine vanishes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub os_volume: Option<String>,
     /// What was last brought to it or stored from it.
     #[serde(default)]
     pub base: Base,
     /// Set right before the delete call: from then on the machine's absence is our doing.
     #[serde(default)]
     pub ending: Option<Ended>,
+}
+
+/// A disk without its machine, and what is known of what is on it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Disk {
+    /// The volume's id.
+    pub volume: String,
+    /// Where it is: a machine that boots it must be there too.
+    pub location: String,
+    /// What the creation of its last machine asked for; none where that isn't known.
+    pub asked: Option<Machine>,
+    /// What was last brought to it or stored from it.
+    #[serde(default)]
+    pub base: Base,
 }
 
 /// What was last brought to the server or stored from it.
@@ -148,6 +184,9 @@ pub struct Ended {
     pub volumes: Vec<String>,
     /// The losses that were named.
     pub discarded: Vec<String>,
+    /// The disk that stays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept: Option<Disk>,
 }
 
 impl Record {
@@ -161,8 +200,11 @@ impl Record {
             doubt,
             intent: None,
             machine: None,
+            disk: None,
             last: Base::default(),
             ended: None,
+            spec: Vec::new(),
+            reaped: None,
             gone: Vec::new(),
         }
     }
@@ -221,13 +263,17 @@ impl Record {
     pub fn with_created(mut self, id: String) -> Self {
         let intent = self.intent.take();
         self.doubt = None;
+        let boots = intent.as_ref().and_then(|intent| intent.boots.as_ref());
+        let booted = self.disk.take_if(|disk| Some(&disk.volume) == boots);
         self.machine = Some(Rented {
             id,
             nonce: intent.as_ref().map(|intent| intent.nonce.clone()),
             asked: intent.map(|intent| intent.asked),
             host_key: None,
             login: false,
-            base: Base::default(),
+            base: booted.as_ref().map(|disk| disk.base.clone()).unwrap_or_default(),
+            booted,
+            os_volume: None,
             ending: None,
         });
         self
@@ -248,12 +294,23 @@ impl Record {
     #[must_use]
     pub fn without_unknown(mut self) -> Self {
         if let Some(machine) = self.machine.take() {
+            // The disk of a machine that vanished is waited for only where somebody says which one it is.
+            self.disk = machine.left_disk().or(self.disk);
             if machine.login {
                 self.last = machine.base;
             }
             self.close(machine.ending);
         }
         self
+    }
+
+    /// Returns the record with a machine that vanished noted as gone, and its disk as waiting for the next.
+    #[must_use]
+    pub fn with_recovered(self, volume: String, location: String) -> Self {
+        let machine = self.machine.as_ref();
+        let asked = machine.and_then(|machine| machine.asked.clone());
+        let base = machine.map(|machine| machine.base.clone()).unwrap_or_default();
+        Self { disk: Some(Disk { volume, location, asked, base }), ..self.without_machine() }
     }
 
     /// Takes a receipt over. It goes on explaining volumes that outlived the machines before.
@@ -281,6 +338,8 @@ impl Record {
                     asked: None,
                     host_key: None,
                     login: !never_up,
+                    booted: None,
+                    os_volume: instance.os_volume.clone(),
                     base: Base::default(),
                     ending: None,
                 });
@@ -294,6 +353,26 @@ impl Rented {
     /// Tells whether the machine's disappearing would be somebody else's doing and might cost work.
     pub fn is_in_use(&self) -> bool {
         self.login && self.ending.is_none()
+    }
+
+    /// Tells whether its disk may hold what is nowhere else.
+    pub fn may_hold_work(&self) -> bool {
+        self.login || self.booted.is_some()
+    }
+
+    /// Tells whether a disk is left that waits for another machine once this one is gone.
+    pub fn leaves_disk(&self) -> bool {
+        self.left_disk().is_some()
+    }
+
+    /// The disk that is left when the machine is gone: the one that was to stay or, where nobody ever came
+    /// to work on it again, the one that it was to boot.
+    fn left_disk(&self) -> Option<Disk> {
+        let kept = self.ending.as_ref().and_then(|ending| ending.kept.clone());
+        let deleted =
+            |disk: &Disk| self.ending.as_ref().is_some_and(|ending| ending.volumes.contains(&disk.volume));
+        let unused = || self.booted.clone().filter(|disk| !self.login && !deleted(disk));
+        kept.or_else(unused).map(|disk| Disk { base: self.base.clone(), ..disk })
     }
 }
 
@@ -344,6 +423,19 @@ pub fn tags(session: &str, store: &str, nonce: &str) -> BTreeMap<String, String>
         .into()
 }
 
+/// Returns the tags by which any machine can tell when this one is to be ended.
+pub fn limit_tags(limits: &Limits) -> BTreeMap<String, String> {
+    let protect = limits.protect.then(|| (TAG_PROTECT.to_owned(), "yes".to_owned()));
+    let deadline = (TAG_DEADLINE.to_owned(), limits.deadline.to_string());
+    protect.into_iter().chain([deadline]).collect()
+}
+
+/// Returns the limits that a machine's own tags tell of: a deadline of 8 h where they don't.
+pub fn tagged_limits(tags: &BTreeMap<String, String>) -> Limits {
+    let deadline = tags.get(TAG_DEADLINE).and_then(|text| text.parse().ok()).unwrap_or_default();
+    Limits { deadline, protect: tags.contains_key(TAG_PROTECT), ..Limits::default() }
+}
+
 /// Returns the description that marks a machine where tags are not to be had.
 pub fn description(session: &str, store: &str, nonce: &str) -> String {
     format!("dacapo session={session} store={store} nonce={nonce}")
@@ -361,6 +453,8 @@ pub enum Goal {
     Running(Box<Machine>),
     /// No machine.
     Absent,
+    /// No machine, but its disk stays with whatever it holds.
+    Kept,
 }
 
 /// What the cloud says now.
@@ -396,6 +490,8 @@ pub enum Step {
     Wait(Timestamp),
     /// Gather evidence about the machine, judge it, and come back with the proof.
     Prove,
+    /// Shut the machine down, so that its disk is left in order.
+    ShutDown(String),
     /// Delete the proven machine.
     Delete(Proof),
     /// Reached; the machine, where there is to be one.
@@ -461,8 +557,8 @@ fn with_machine(record: &Record, machine: &Rented, view: View<'_>, goal: &Goal, 
     }
     match (goal, &instance.status) {
         (_, Status::Deleting) => Step::Wait(view.now + POLL),
-        (Goal::Running(_), Status::Failed(_)) | (Goal::Absent, _) => {
-            end(record, machine, instance, view, hand)
+        (Goal::Running(_), Status::Failed(_)) | (Goal::Absent | Goal::Kept, _) => {
+            end(record, machine, instance, view, goal, hand)
         }
         (Goal::Running(_), _) if machine.ending.is_some() => {
             let mut kept = record.clone();
@@ -473,26 +569,68 @@ fn with_machine(record: &Record, machine: &Rented, view: View<'_>, goal: &Goal, 
     }
 }
 
-fn end(record: &Record, machine: &Rented, instance: &Instance, view: View<'_>, hand: &mut Hand) -> Step {
+fn end(
+    record: &Record,
+    machine: &Rented,
+    instance: &Instance,
+    view: View<'_>,
+    goal: &Goal,
+    hand: &mut Hand,
+) -> Step {
     if matches!(instance.status, Status::Ordered(_) | Status::Provisioning) {
         return Step::Wait(view.now + POLL);
     }
-    let usable = |proof: &Proof| proof.machine() == machine.id && proof.is_valid(view.now);
-    let proof = hand
-        .proof
-        .take()
-        .filter(usable)
-        .or_else(|| guard::prove_unused(&machine.id, machine.login, view.now));
-    let Some(proof) = proof else { return Step::Prove };
-    let volumes = volumes_of(instance);
-    if machine.ending.as_ref().is_some_and(|ending| same(&ending.volumes, &volumes)) {
+    let keeps = keeps_disk(machine, instance, goal);
+    let Some(kept) = keeps.then(|| disk_of(machine, instance)).map_or(Some(None), |disk| disk.map(Some))
+    else {
+        // The disk that is to stay can't be named yet, so nothing shows that it stays.
+        return Step::Wait(view.now + POLL);
+    };
+    let usable = |proof: &Proof| {
+        proof.machine() == machine.id && proof.is_valid(view.now) && proof.keeps_disk() == keeps
+    };
+    let unused = || {
+        let by_nobody = guard::prove_unused(&machine.id, machine.may_hold_work(), view.now);
+        by_nobody.or_else(|| {
+            returns_disk(machine, instance).then(|| guard::prove_kept_unused(&machine.id, view.now))
+        })
+    };
+    let Some(proof) = hand.proof.take().filter(usable).or_else(unused) else { return Step::Prove };
+    let volumes = if keeps { Vec::new() } else { volumes_of(instance) };
+    let volume = |disk: &Option<Disk>| disk.as_ref().map(|disk| disk.volume.clone());
+    let noted = machine
+        .ending
+        .as_ref()
+        .is_some_and(|ending| same(&ending.volumes, &volumes) && volume(&ending.kept) == volume(&kept));
+    if noted && keeps && instance.status == Status::Running {
+        hand.proof = Some(proof);
+        return Step::ShutDown(machine.id.clone());
+    }
+    if noted {
         return Step::Delete(proof);
     }
     hand.proof = Some(proof);
     let mut ending = record.clone();
     ending.machine.as_mut().expect("it was matched").ending =
-        Some(Ended { id: machine.id.clone(), at: view.now, volumes, discarded: Vec::new() });
+        Some(Ended { id: machine.id.clone(), at: view.now, volumes, discarded: Vec::new(), kept });
     Step::Write(Box::new(ending))
+}
+
+/// Whether the machine's disk outlives it: where that is the goal, and where a kept disk was never booted.
+fn keeps_disk(machine: &Rented, instance: &Instance, goal: &Goal) -> bool {
+    machine.may_hold_work() && (*goal == Goal::Kept || returns_disk(machine, instance))
+}
+
+/// Whether the machine failed before anybody could work on the kept disk that it was to boot.
+fn returns_disk(machine: &Rented, instance: &Instance) -> bool {
+    machine.booted.is_some() && !machine.login && matches!(instance.status, Status::Failed(_))
+}
+
+fn disk_of(machine: &Rented, instance: &Instance) -> Option<Disk> {
+    let booted = || machine.booted.as_ref().map(|disk| disk.volume.clone());
+    let volume = instance.os_volume.clone().or_else(booted)?;
+    let (asked, base) = (machine.asked.clone(), machine.base.clone());
+    Some(Disk { volume, location: instance.location.clone(), asked, base })
 }
 
 fn same(some: &[String], others: &[String]) -> bool {
@@ -528,13 +666,14 @@ fn without_machine(
         Goal::Running(asked) => {
             let nonce = record.intent.as_ref().map_or(&hand.nonce, |intent| &intent.nonce).clone();
             hand.noted = Some(view.now);
-            let intent = Intent { nonce, noted_at: view.now, asked: (**asked).clone() };
+            let boots = record.disk.as_ref().map(|disk| disk.volume.clone());
+            let intent = Intent { nonce, noted_at: view.now, asked: (**asked).clone(), boots };
             Step::Write(Box::new(Record { intent: Some(intent), doubt: None, ..record.clone() }))
         }
-        Goal::Absent if record.intent.is_some() || record.doubt.is_some() => {
+        Goal::Absent | Goal::Kept if record.intent.is_some() || record.doubt.is_some() => {
             Step::Write(Box::new(Record { intent: None, doubt: None, ..record.clone() }))
         }
-        Goal::Absent => Step::Done(None),
+        Goal::Absent | Goal::Kept => Step::Done(None),
     }
 }
 

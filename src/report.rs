@@ -6,6 +6,7 @@
 mod artifacts;
 mod diff;
 mod live;
+mod orphans;
 mod plan;
 mod prune;
 mod status;
@@ -22,6 +23,7 @@ use crate::facts::Money;
 pub use artifacts::{Pin, pinned, version, versions};
 pub use diff::{Compared, Known, diff};
 pub use live::{Live, Mode};
+pub use orphans::{Fate, orphans, reaped};
 pub use plan::{refusal, render as plan, transfers};
 pub use prune::{prune, pruned};
 pub use status::{sandbox_bill, status, summary};

@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use crate::digest::ContentHash;
 use crate::error::{Error, ExitCode};
+use crate::facts::Limits;
+use crate::world::Market;
 
 mod bytes;
 mod check;
@@ -22,6 +24,7 @@ mod syntax;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod written;
 
 pub use bytes::{LARGEST, NotText, text_of};
 pub use check::LONGEST_FILE_NAME;
@@ -56,6 +59,8 @@ pub struct Spec {
     pub repo: Repo,
     /// The files worth keeping, by name.
     pub artifacts: BTreeMap<String, Artifact>,
+    /// What the session may cost, and how long it may run.
+    pub limits: Limits,
 }
 
 /// Whether the server should be there.
@@ -122,6 +127,21 @@ pub struct Instance {
     pub ssh_key: String,
     /// The size of the OS volume in GB.
     pub os_volume_gb: u32,
+    /// What becomes of the OS volume when the session is absent.
+    pub on_absent: DiskFate,
+    /// How the machine is bought.
+    pub market: Market,
+}
+
+/// What becomes of the OS volume when the session is absent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DiskFate {
+    /// It goes with the machine, once nothing on it would be lost.
+    #[default]
+    Delete,
+    /// It stays and bills, and the next machine boots it.
+    Keep,
 }
 
 /// The code to bring to the server.

@@ -40,6 +40,34 @@ pub struct Machine {
     pub ssh_key: String,
     /// Size of the OS volume in GB.
     pub os_volume_gb: u32,
+    /// The market it is bought on.
+    #[serde(default, skip_serializing_if = "Market::is_on_demand")]
+    pub market: Market,
+}
+
+/// How a machine is bought.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Market {
+    /// At the full price; it stays until it is ended.
+    #[default]
+    OnDemand,
+    /// At a lower price; the cloud may take it away at any moment, without notice.
+    Spot,
+}
+
+impl Market {
+    /// Returns the word used in `session.toml`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::OnDemand => "on-demand",
+            Self::Spot => "spot",
+        }
+    }
+
+    fn is_on_demand(&self) -> bool {
+        *self == Self::OnDemand
+    }
 }
 
 /// The checkout.

@@ -8,6 +8,7 @@ use crate::observe::Held;
 use crate::provider::store::Written;
 use crate::provider::{Laptop, Providers};
 use crate::record::{LEASE, Lease, Record};
+use crate::spec::Spec;
 
 /// How often the lease is renewed while something long is under way.
 const HEARTBEAT: Duration = Duration::from_secs(30);
@@ -62,6 +63,19 @@ impl Hold {
     pub fn note(&mut self, record: Record) {
         self.record = record;
         self.unwritten = true;
+    }
+
+    /// Takes up in the record that `reap` looked after the session.
+    pub fn note_reaped(&mut self, now: jiff::Timestamp) {
+        self.note(Record { reaped: Some(now), ..self.record.clone() });
+    }
+
+    /// Takes up in the record what the session is to be; written with the next change.
+    pub fn note_spec(&mut self, spec: &Spec) {
+        let lines: Vec<String> = spec.to_toml().lines().map(str::to_owned).collect();
+        if self.record.spec != lines {
+            self.note(Record { spec: lines, ..self.record.clone() });
+        }
     }
 
     /// Writes what was only noted so far.

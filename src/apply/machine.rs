@@ -28,6 +28,10 @@ const ORDERS: usize = 3;
 const SSHD: Duration = Duration::from_secs(15 * 60);
 /// How long it may refuse the login key until the image has put it in its place.
 const KEY: Duration = Duration::from_secs(2 * 60);
+/// How long a disk may take to be let go of once its machine is gone.
+const DETACHED: Duration = Duration::from_secs(5 * 60);
+/// How long a machine may take to shut down before it is asked again.
+const OFFLINE: Duration = Duration::from_secs(5 * 60);
 /// How long the cloud may take to say that a machine or a volume is gone.
 const GONE: Duration = Duration::from_secs(30 * 60);
 
@@ -56,6 +60,7 @@ impl Run<'_, '_> {
 
     /// Creates the machine at the first candidate that is to be had and waits until it is built.
     pub(super) async fn create(&mut self, candidates: &[Candidate]) -> Result<()> {
+        self.await_detached().await?;
         let mut refused = Vec::new();
         for candidate in candidates {
             match self.create_at(candidate).await? {
@@ -73,6 +78,26 @@ impl Run<'_, '_> {
         Err(error.hint(
             "nothing was created and nothing bills; add an `instance.type` or `location`, or try later",
         ))
+    }
+
+    /// A kept disk is let go of some time after its machine; until then no other can boot it.
+    async fn await_detached(&mut self) -> Result<()> {
+        let Some(disk) = self.hold.record().disk.clone() else { return Ok(()) };
+        let mut waited = Duration::ZERO;
+        loop {
+            let volume = self.providers().cloud.volume(&disk.volume).await?;
+            let status = volume.map_or("unknown to the account".to_owned(), |volume| volume.status);
+            if status == "detached" {
+                return Ok(());
+            }
+            if waited > DETACHED {
+                return Err(Error::new(format!("the kept disk `{}` can't be booted", disk.volume))
+                    .why(format!("it is {status}, not detached"))
+                    .hint("`dacapo plan` shows what is known of it"));
+            }
+            self.wait(POLL).await?;
+            waited += POLL;
+        }
     }
 
     async fn create_at(&mut self, candidate: &Candidate) -> Result<Built> {
@@ -151,6 +176,7 @@ impl Run<'_, '_> {
                 }
                 self.wait(pause).await
             }
+            Step::ShutDown(machine) => self.shut_down(&machine).await,
             Step::Delete(proof) => self.delete_proven(proof).await,
             Step::Stop(stop) => Err(stopped(&self.hold.record().session, &stop)),
             Step::Post(_) | Step::Prove | Step::Done(_) => Ok(()),
@@ -190,9 +216,12 @@ impl Run<'_, '_> {
                 Step::Wait(until) => self.common(Step::Wait(until)).await?,
                 Step::Stop(stop) => return Err(stopped(&self.hold.record().session, &stop)),
                 // Whatever else it wants, the machine is not there to be noted any more: the next look tells.
-                Step::Write(_) | Step::Post(_) | Step::Prove | Step::Delete(_) | Step::Done(_) => {
-                    return Ok(());
-                }
+                Step::Write(_)
+                | Step::Post(_)
+                | Step::Prove
+                | Step::ShutDown(_)
+                | Step::Delete(_)
+                | Step::Done(_) => return Ok(()),
             }
         }
     }
@@ -203,6 +232,36 @@ impl Run<'_, '_> {
         let record = self.hold.record().clone();
         let record = if known { record.without_machine() } else { record.without_unknown() };
         self.hold.write(self.context.providers, record).await
+    }
+
+    /// Notes that the recorded machine vanished, and that its disk waits for another.
+    pub(super) async fn recover(&mut self, volume: &str, location: &str) -> Result<()> {
+        let record = self.hold.record().clone().with_recovered(volume.to_owned(), location.to_owned());
+        self.hold.write(self.context.providers, record).await
+    }
+
+    /// Takes a disk out of the trash; it bills again from then on.
+    pub(super) async fn restore_volume(&mut self, id: &str) -> Result<()> {
+        self.hold.renew(self.context.providers).await?;
+        self.providers().cloud.restore_volume(self.action, id).await
+    }
+
+    /// Makes sure, right before a machine makes way for another, that the other is to be had.
+    pub(super) async fn check_stock(&mut self, candidates: &[Candidate]) -> Result<()> {
+        let (stock, balance) =
+            self.providers().cloud.stock_and_balance(self.context.spec.instance.market).await?;
+        let in_stock =
+            |one: &&Candidate| stock.get(&one.location).is_some_and(|types| types.contains(&one.r#type));
+        let Some(cheapest) = candidates.iter().filter(in_stock).map(|one| one.price_per_hour).min() else {
+            return Err(Error::of(ExitCode::NoCapacity, "no machine that the spec asks for is in stock now")
+                .hint("the present machine stays as it is; try again later"));
+        };
+        if balance < cheapest {
+            return Err(Error::of(ExitCode::Budget, "the balance doesn't pay an hour of the new machine")
+                .why(format!("it is {balance}, and the machine costs {cheapest} an hour"))
+                .hint("the present machine stays as it is; add credit first"));
+        }
+        Ok(())
     }
 
     pub(super) async fn start(&mut self, machine: &str) -> Result<()> {
@@ -264,10 +323,10 @@ impl Run<'_, '_> {
         }
         let mut waited = Duration::ZERO;
         let mut shown = String::new();
-        let mut connection = loop {
+        let (instance, mut connection) = loop {
             let instance = self.instance(&id).await?;
             match self.providers().connect(self.context.spec, self.rented()?, &instance, false).await {
-                Ok(connection) => break connection,
+                Ok(connection) => break (instance, connection),
                 // While a machine boots, its sshd refuses, hangs up or doesn't know the key yet.
                 Err(SshError { trouble, error }) if patience(trouble).is_some_and(|most| waited < most) => {
                     if shown != error.to_string() {
@@ -286,9 +345,11 @@ impl Run<'_, '_> {
             connection.close().await;
             return Ok(());
         }
-        let hello = connection.hello().await;
+        // A kept disk was greeted when it was new: another greeting would hide what is on it.
+        let greeted = self.rented()?.booted.is_some();
+        let hello = if greeted { None } else { Some(connection.hello().await) };
         connection.close().await;
-        let hello = hello?;
+        let hello = hello.transpose()?;
         if let Some(key) = PublicKey::parse(&host_key) {
             self.stage(Stage::HostKey { fingerprint: key.fingerprint() });
         }
@@ -296,22 +357,28 @@ impl Run<'_, '_> {
         if let Some(machine) = &mut record.machine {
             machine.host_key = Some(host_key);
             machine.login = true;
+            machine.os_volume = instance.os_volume.or(machine.os_volume.take());
         }
         self.hold.write(self.context.providers, record).await?;
-        self.stage(Stage::LoggedIn { python: hello.python, git: hello.git, gpu: hello.gpu });
+        if let Some(hello) = hello {
+            self.stage(Stage::LoggedIn { python: hello.python, git: hello.git, gpu: hello.gpu });
+        }
         Ok(())
     }
 
-    /// Proves, on evidence taken now, that nothing on the machine is lost; deletes it and its volumes.
-    pub(super) async fn delete(&mut self, outcome: &mut Outcome) -> Result<()> {
+    /// Proves, on evidence taken now, that nothing on the machine is lost; deletes it and its volumes or,
+    /// where the disk is to stay, shuts it down and deletes it alone.
+    pub(super) async fn end(&mut self, goal: &Goal, outcome: &mut Outcome) -> Result<()> {
         let mut hand = Hand::default();
         loop {
             let look = self.look().await?;
-            match next(self.hold.record(), look.view(), &Goal::Absent, &mut hand) {
+            match next(self.hold.record(), look.view(), goal, &mut hand) {
                 Step::Done(_) => return Ok(()),
-                Step::Prove => match self.prove().await? {
+                Step::Prove => match self.prove(goal).await? {
                     Ok(proof) => {
-                        self.stage(Stage::Proven);
+                        if !proof.keeps_disk() {
+                            self.stage(Stage::Proven);
+                        }
                         hand.proof = Some(proof);
                     }
                     Err(refusal) => {
@@ -326,17 +393,37 @@ impl Run<'_, '_> {
     }
 
     /// Looks at all four worlds again and judges what is there now.
-    async fn prove(&mut self) -> Result<Result<Proof, Refusal>> {
+    async fn prove(&mut self, goal: &Goal) -> Result<Result<Proof, Refusal>> {
         let spec = self.context.spec;
-        let (observed, _) =
-            observe(self.providers(), spec, self.context.spec_directory, Reading::Anew).await?;
+        let keeps = *goal == Goal::Kept;
+        let reading = if keeps { Reading::Remembered } else { Reading::Anew };
+        let (observed, _) = observe(self.providers(), spec, self.context.spec_directory, reading).await?;
         let paths = artifact_paths(spec);
         let stored = stored_contents(spec, &observed.store.files);
-        let verdict = guard::prove(&evidence(spec, &observed, &paths, &stored), self.context.discards);
+        let evidence = evidence(spec, &observed, &paths, &stored);
+        if keeps {
+            return Ok(guard::prove_kept(&evidence, self.context.discards));
+        }
+        let verdict = guard::prove(&evidence, self.context.discards);
         if verdict.is_ok() {
             self.note_head(&observed.server).await?;
         }
         Ok(verdict)
+    }
+
+    async fn shut_down(&mut self, id: &str) -> Result<()> {
+        self.hold.renew(self.context.providers).await?;
+        self.providers().cloud.shut_down(self.action, id).await?;
+        self.stage(Stage::ShuttingDown { machine: id.to_owned() });
+        let mut waited = Duration::ZERO;
+        while waited <= OFFLINE {
+            self.wait(POLL).await?;
+            waited += POLL;
+            if self.instance(id).await?.status != Status::Running {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// The commit that the session ends at is the one that the lock will name.
@@ -357,7 +444,8 @@ impl Run<'_, '_> {
     async fn delete_proven(&mut self, proof: Proof) -> Result<()> {
         let id = proof.machine().to_owned();
         let instance = self.instance(&id).await?;
-        let volumes = record::volumes_of(&instance);
+        let kept = proof.keeps_disk().then(|| instance.os_volume.clone()).flatten();
+        let volumes = if proof.keeps_disk() { Vec::new() } else { record::volumes_of(&instance) };
         self.hold.renew(self.context.providers).await?;
         match self.providers().cloud.delete(self.action, proof, &volumes).await? {
             Deleted::Accepted => self.stage(Stage::Deleting { machine: id.clone() }),
@@ -371,6 +459,23 @@ impl Run<'_, '_> {
         for volume in &volumes {
             self.await_volume_gone(volume).await?;
         }
+        if let Some(volume) = kept {
+            self.confirm_kept(&volume).await?;
+        }
+        Ok(())
+    }
+
+    /// Reads back that the disk is still there, and says what it costs from now on.
+    async fn confirm_kept(&mut self, id: &str) -> Result<()> {
+        let volume = self.providers().cloud.volume(id).await?;
+        let there = volume.filter(|volume| !matches!(volume.status.as_str(), "deleted" | "deleting"));
+        let Some(volume) = there else {
+            return Err(Error::new(format!("the disk `{id}` was to stay, and the cloud doesn't have it"))
+                .why("its machine was deleted without naming any of its volumes")
+                .hint("look for it in the trash in the cloud's console: it can be restored for 96 h"));
+        };
+        let (price_per_hour, price_per_month) = (volume.price_per_hour, volume.price_per_month);
+        self.stage(Stage::Kept { volume: volume.id, price_per_hour, price_per_month });
         Ok(())
     }
 
@@ -414,9 +519,20 @@ impl Run<'_, '_> {
         Ok(())
     }
 
+    /// Deletes for good what is in the trash.
+    pub(super) async fn purge(&mut self, id: &str) -> Result<()> {
+        self.hold.renew(self.context.providers).await?;
+        self.providers().cloud.purge_volume(self.action, id).await
+    }
+
     pub(super) async fn delete_volume(&mut self, id: &str) -> Result<()> {
         self.hold.renew(self.context.providers).await?;
-        self.await_volume_gone(id).await
+        self.await_volume_gone(id).await?;
+        let mut record = self.hold.record().clone();
+        match record.disk.take_if(|disk| disk.volume == id) {
+            Some(_) => self.hold.write(self.context.providers, record).await,
+            None => Ok(()),
+        }
     }
 
     async fn volume(&self, id: &str) -> Result<Option<Volume>> {
@@ -455,12 +571,15 @@ impl Run<'_, '_> {
     fn asked(&self, candidate: &Candidate) -> Result<Machine> {
         let spec = &self.context.spec.instance;
         let (key, _) = self.providers().public_key(self.context.spec)?;
+        // A disk that was kept is what it is, whatever the spec asks for today.
+        let kept = self.hold.record().disk.as_ref().and_then(|disk| disk.asked.as_ref());
         Ok(Machine {
             r#type: candidate.r#type.clone(),
             location: candidate.location.clone(),
-            image: spec.image.clone(),
+            image: kept.map_or(&spec.image, |kept| &kept.image).clone(),
             ssh_key: key.fingerprint(),
-            os_volume_gb: spec.os_volume_gb,
+            os_volume_gb: kept.map_or(spec.os_volume_gb, |kept| kept.os_volume_gb),
+            market: spec.market,
         })
     }
 
@@ -472,16 +591,20 @@ impl Run<'_, '_> {
                 .hint("run the same command again")
         })?;
         let record = self.hold.record();
+        let mut tags = record::tags(&record.session, &record.store, &intent.nonce);
+        tags.extend(record::limit_tags(&self.context.spec.limits));
         Ok(Order {
             r#type: intent.asked.r#type.clone(),
             image: intent.asked.image.clone(),
+            boots: intent.boots.clone(),
             hostname: record.session.clone(),
             description: record::description(&record.session, &record.store, &intent.nonce),
             key_ids: vec![key.id],
             location: intent.asked.location.clone(),
             os_volume_gb: intent.asked.os_volume_gb,
+            market: intent.asked.market,
             os_volume_name: format!("{}-os", record.session),
-            tags: record::tags(&record.session, &record.store, &intent.nonce),
+            tags,
         })
     }
 }

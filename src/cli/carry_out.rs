@@ -11,7 +11,7 @@ use super::load::Loaded;
 use super::worlds::Worlds;
 use super::{
     Approve, Global, cannot_print, interrupts, is_terminal, look, may_bill, overview, print_plan,
-    random_word, request,
+    random_word, request, with_trash,
 };
 use crate::apply::{self, Context, Hold, Interrupt, Outcome, take_lease};
 use crate::error::{Error, ExitCode, Result};
@@ -26,23 +26,23 @@ use crate::report::{self, Live, Mode};
 use crate::spec::{Spec, State};
 
 /// An approved plan may uncover a world that needs another: found machines, repaired ones.
-const ROUNDS: usize = 4;
+pub(super) const ROUNDS: usize = 4;
 /// What finding out what bills may take after an interrupt; its own budget, so that it isn't cut short.
 const LAST_LOOK: Duration = Duration::from_secs(30);
 
 /// One run of `apply`: what was asked for, and the worlds it is asked of.
-struct Job<'a> {
-    global: &'a Global,
-    approve: &'a Approve,
-    loaded: &'a Loaded,
-    worlds: &'a Worlds,
-    wish: Wish<'a>,
-    interrupt: Interrupt,
+pub(super) struct Job<'a> {
+    pub(super) global: &'a Global,
+    pub(super) approve: &'a Approve,
+    pub(super) loaded: &'a Loaded,
+    pub(super) worlds: &'a Worlds,
+    pub(super) wish: Wish<'a>,
+    pub(super) interrupt: Interrupt,
 }
 
 /// What is to be carried out.
 #[derive(Clone, Copy)]
-enum Wish<'a> {
+pub(super) enum Wish<'a> {
     /// What session.toml says.
     Session,
     /// Artifacts are moved, and nothing else.
@@ -96,14 +96,18 @@ impl Job<'_> {
         let loaded = self.loaded;
         let (observed, _) =
             observe(&self.worlds.providers, &loaded.spec, &loaded.directory, Reading::Remembered).await?;
+        let observed = with_trash(observed, &self.approve.asked, self.worlds).await?;
         let laptop = self.files_on_laptop().await?;
         self.planned(&observed, laptop.as_ref())
     }
 
     /// Looks at the four worlds and plans.
-    async fn look(&self) -> Result<(Observed, Held, Plan)> {
+    pub(super) async fn look(&self) -> Result<(Observed, Held, Plan)> {
         let laptop = self.files_on_laptop().await?;
-        look(self.worlds, self.loaded, |observed| self.planned(observed, laptop.as_ref())).await
+        look(self.worlds, self.loaded, &self.approve.asked, |observed| {
+            self.planned(observed, laptop.as_ref())
+        })
+        .await
     }
 
     fn planned(&self, observed: &Observed, laptop: Option<&BTreeMap<String, ArtifactFile>>) -> Result<Plan> {
@@ -134,7 +138,7 @@ impl Job<'_> {
     }
 
     /// Takes the lease, looks again, and carries the plan out if the world is still the one that was approved.
-    async fn act(&self, approved: &Plan, held: Held) -> Result<Outcome> {
+    pub(super) async fn act(&self, approved: &Plan, held: Held) -> Result<Outcome> {
         let mut hold = take_lease(&self.worlds.providers, held).await?;
         let done = self.act_holding(approved, &mut hold).await;
         let released = hold.release(&self.worlds.providers).await;

@@ -70,7 +70,7 @@ fn assert_explained(text: &str, overrides: &[Override], mistakes: &[Diagnostic])
 
 /// What `Spec` promises of its texts, and that the git remote it names is one for git, too.
 fn assert_safe(spec: &Spec) {
-    let Spec { name, store, disposable, instance, repo, artifacts, state: _ } = spec;
+    let Spec { name, store, disposable, instance, repo, artifacts, limits: _, state: _ } = spec;
     let words = [name, &instance.image, &instance.ssh_key, &repo.url, &repo.branch, &repo.path];
     let words = words.into_iter().chain(&instance.types).chain(&instance.locations).chain(disposable);
     for word in words.chain(artifacts.keys()).chain(artifacts.values().map(|artifact| &artifact.path)) {
@@ -92,6 +92,7 @@ fn assert_safe(spec: &Spec) {
             assert_file_name(version);
         }
     }
+    assert_eq!(spec::parse(&spec.to_toml(), &[]).as_ref(), Ok(spec), "written down it is another");
     let remote = Remote::new(&repo.url, GitEnvironment::default());
     assert!(remote.is_ok(), "the spec takes `{}`, and git's side doesn't: {remote:?}", repo.url);
 }

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::Candidate;
 use crate::digest::ContentHash;
-use crate::facts::{PublicKey, StoredFile, folded};
+use crate::facts::{Limits, PublicKey, StoredFile, folded};
 use crate::spec::Compress;
 use crate::version::file_name;
 
@@ -91,6 +91,30 @@ pub enum Kind {
     Create {
         /// In order of preference.
         candidates: Vec<Candidate>,
+        /// The kept disk that it boots, with everything that is on it.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        boots: Option<String>,
+    },
+    /// Make sure that a replacement is in stock and can be paid, before the present machine goes.
+    CheckStock {
+        /// In order of preference.
+        candidates: Vec<Candidate>,
+    },
+    /// Note in the record that its machine vanished, and that its disk waits for another.
+    Recover {
+        /// The cloud's id.
+        machine: String,
+        /// The disk's id.
+        volume: String,
+        /// Where the disk is.
+        location: String,
+    },
+    /// Take a disk out of the trash.
+    RestoreVolume {
+        /// The cloud's id.
+        volume: String,
+        /// Its name.
+        name: String,
     },
     /// Start a machine that was shut down.
     Start {
@@ -175,6 +199,25 @@ pub enum Kind {
         object: Option<StoredFile>,
         /// What lies beside it.
         manifests: Vec<StoredFile>,
+    },
+    /// Note in the record that the session's limits are others now.
+    NoteLimits {
+        /// What they are.
+        limits: Limits,
+    },
+    /// Delete for good a volume that is in the trash.
+    Purge {
+        /// The cloud's id.
+        volume: String,
+        /// Its name.
+        name: String,
+    },
+    /// Shut the machine down and delete it; its disk stays.
+    KeepDisk {
+        /// The cloud's id.
+        machine: String,
+        /// The disk's id, where the cloud says it already.
+        volume: Option<String>,
     },
     /// Delete a volume that a machine of ours left behind.
     DeleteVolume {

@@ -5,24 +5,28 @@ use std::collections::BTreeMap;
 use super::{Blocked, Draft, GuardState, Kind, Living, Note, Shown, stored_contents};
 use crate::digest::ContentHash;
 use crate::facts::{Instance, Repo, Server, Status, Volume};
-use crate::guard::{self, Discard, Evidence, Guard};
+use crate::guard::{self, Discard, Evidence, Finding, Guard};
 use crate::observed::Observed;
 use crate::spec::Spec;
 use crate::world::World;
 
-impl Draft<'_> {
+impl<'a> Draft<'a> {
     pub(super) fn end(&mut self) {
         self.forget_unknown();
         let Some(living) = self.machine else {
-            return match self.unrecorded() {
-                Some(ours) => drop(self.add(Kind::Adopt { machine: ours.id.clone() })),
-                None => self.settle(),
-            };
+            if let Some(ours) = self.unrecorded() {
+                self.add(Kind::Adopt { machine: ours.id.clone() });
+                return;
+            }
+            self.let_go_of_named_disk();
+            return self.settle();
         };
         self.plan.observed = self.observed_world(living);
         match &living.instance.status {
             Status::Discontinued => self.gone(living),
             Status::Deleting if living.rented.is_in_use() => self.unsettled(living),
+            _ if self.is_protected(living) => {}
+            _ if self.request.keep_disk && living.rented.may_hold_work() => self.keep_disk(living),
             _ => self.delete(living),
         }
     }
@@ -47,10 +51,10 @@ impl Draft<'_> {
         self.plan.blocked.push(Blocked::Unsettled { machine, status });
     }
 
-    fn gone(&mut self, living: Living<'_>) {
+    fn gone(&mut self, living: Living<'a>) {
         let named = self.request.discards.contains(&Discard::Gone);
         if living.rented.is_in_use() && !named {
-            self.plan.blocked.push(Blocked::Lost { machine: living.rented.id.clone() });
+            self.lost(living);
         } else {
             self.plan.observed = World::default();
             self.add(Kind::Forget { machine: living.rented.id.clone() });
@@ -62,11 +66,20 @@ impl Draft<'_> {
     /// be shown on it any more, and what is left to do is to wait until it is gone.
     pub(super) fn delete(&mut self, living: Living<'_>) {
         if living.instance.status != Status::Deleting {
-            let used = living.rented.login;
-            let stored = if used { self.store_work() } else { Vec::new() };
-            let repo = if used { self.save_branch() } else { self.observed.repo.clone() };
-            self.judge(living, &stored, &repo);
+            self.save_and_judge(living);
         }
+        self.delete_judged(living);
+    }
+
+    /// Plans for work to be stored, and judges what is left.
+    pub(super) fn save_and_judge(&mut self, living: Living<'_>) {
+        let used = living.rented.may_hold_work();
+        let stored = if used { self.store_work() } else { Vec::new() };
+        let repo = if used { self.save_branch() } else { self.observed.repo.clone() };
+        self.judge(living, &stored, &repo);
+    }
+
+    pub(super) fn delete_judged(&mut self, living: Living<'_>) {
         let mut volumes = crate::record::volumes_of(living.instance);
         volumes.sort();
         self.note_kept_volumes(living, &volumes);
@@ -85,7 +98,7 @@ impl Draft<'_> {
     /// Judges the guards on the evidence as it will be once the planned versions are stored, and the remote
     /// has what is planned to be saved there.
     fn judge(&mut self, living: Living<'_>, will_be_stored: &[String], repo: &Repo) {
-        if !living.rented.login {
+        if !living.rented.may_hold_work() {
             let evidence = vec![Shown::NeverUsed];
             self.plan.guards.push(GuardState {
                 guard: Guard::Server,
@@ -103,10 +116,21 @@ impl Draft<'_> {
                 .filter_map(|(name, content)| will_be_stored.contains(&name).then_some(content)),
         );
         let evidence = Evidence { repo, ..evidence(self.request.spec, self.observed, &paths, &stored) };
-        let mut all = guard::findings(&evidence);
+        let all = guard::findings(&evidence);
+        self.judge_findings(all, &Guard::ALL, will_be_stored);
+    }
+
+    /// Judges what would be lost although the disk stays, as far as the server could be looked at.
+    pub(super) fn judge_kept(&mut self) {
+        let paths = BTreeMap::new();
+        let all = guard::findings_kept(&evidence(self.request.spec, self.observed, &paths, &[]));
+        self.judge_findings(all, &[Guard::Processes], &[]);
+    }
+
+    fn judge_findings(&mut self, mut all: Vec<Finding>, guards: &[Guard], will_be_stored: &[String]) {
         all.sort();
         let against = guard::uncovered(all.clone(), self.request.discards);
-        for which in Guard::ALL {
+        for which in guards.iter().copied() {
             let findings: Vec<_> = against.iter().filter(|f| f.guard() == which).cloned().collect();
             let discarded: Vec<_> =
                 all.iter().filter(|f| f.guard() == which && !against.contains(f)).cloned().collect();
@@ -150,7 +174,16 @@ impl Draft<'_> {
         let mut ours: Vec<&Volume> = self.observed.cloud.volumes.iter().filter(left_behind).collect();
         ours.sort_by_key(|volume| &volume.id);
         for volume in ours {
+            if self.note_waiting(volume) {
+                continue;
+            }
             let named = self.request.discards.contains(&Discard::Volume(volume.id.clone()));
+            let planned = self.plan.actions.iter().any(|action| {
+                matches!(action.kind(), Kind::DeleteVolume { volume: other, .. } if *other == volume.id)
+            });
+            if planned {
+                continue;
+            }
             let deletable = volume.status == "detached" && volume.instance.is_none();
             if deletable && (named || self.is_explained(volume)) {
                 self.add(Kind::DeleteVolume { volume: volume.id.clone(), name: volume.name.clone() });

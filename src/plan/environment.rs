@@ -80,7 +80,7 @@ impl Draft<'_> {
     fn other_type(&self, made: &Manifest) -> Option<Difference> {
         let made = made.instance_type.as_ref()?;
         let ordered = self.plan.actions.iter().find_map(|action| match action.kind() {
-            Kind::Create { candidates } => Some(candidates),
+            Kind::Create { candidates, .. } => Some(candidates),
             _ => None,
         });
         let here: Vec<&String> = match (ordered, self.machine) {

@@ -6,13 +6,13 @@ use serde::Serialize;
 
 use super::{Blocked, Draft, Fresh, Kind, Living, Note};
 use crate::error::{Error, ExitCode, Result};
-use crate::facts::{Instance, InstanceType, Money, Probe, Server, Status};
+use crate::facts::{Instance, InstanceType, Limits, Money, Probe, Server, Status};
 use crate::guard::Discard;
 use crate::lock::{Lock, LockedArtifact, LockedMachine};
 use crate::observed::Observed;
-use crate::record::Base;
+use crate::record::{Base, Disk};
 use crate::spec::{Spec, nearest};
-use crate::world::{Artifact, Code, Machine, World};
+use crate::world::{Artifact, Code, Machine, Market, World};
 
 /// One machine that would do.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -43,24 +43,29 @@ impl<'a> Draft<'a> {
             self.add(Kind::Adopt { machine: ours.id.clone() });
             return Ok(Fresh::Unknown);
         }
-        self.create_machine()?;
-        Ok(Fresh::Yes)
+        self.let_go_of_named_disk();
+        match self.waiting_disk() {
+            Some(disk) => self.boot(disk),
+            None => self.create_machine(),
+        }
     }
 
     fn after_a_gone_machine(&mut self, living: Living<'a>) -> Result<Fresh> {
         if living.rented.is_in_use() && !self.request.discards.contains(&Discard::Gone) {
-            self.plan.blocked.push(Blocked::Lost { machine: living.rented.id.clone() });
-            return Ok(Fresh::Unknown);
+            return self.recover(living);
         }
         self.add(Kind::Forget { machine: living.rented.id.clone() });
-        self.create_machine()?;
-        Ok(Fresh::Yes)
+        // What its disk is to become is known once the record has noted that the machine is gone.
+        if living.rented.leaves_disk() {
+            return Ok(Fresh::Unknown);
+        }
+        self.create_machine()
     }
 
     fn keep_machine(&mut self, living: Living<'a>) -> Result<Fresh> {
         self.plan.observed = self.observed_world(living);
         self.plan.desired.machine = self.plan.observed.machine.clone();
-        self.compare_machine(living);
+        let differs = self.compare_machine(living);
         let machine = living.rented.id.clone();
         let settled = matches!(
             living.instance.status,
@@ -69,6 +74,9 @@ impl<'a> Draft<'a> {
         if !settled {
             self.unsettled(living);
             return Ok(Fresh::Unknown);
+        }
+        if differs && self.request.replace && !self.is_protected(living) {
+            return self.replace_machine(living);
         }
         // A deletion that was decided and never carried out: forgotten, so that it explains nothing later.
         if living.rented.ending.is_some() {
@@ -80,7 +88,7 @@ impl<'a> Draft<'a> {
         if !living.rented.login {
             self.note(Note::NotLoggedIn);
             self.add(Kind::Ready);
-            return Ok(Fresh::Yes);
+            return Ok(if living.rented.booted.is_some() { Fresh::Unknown } else { Fresh::Yes });
         }
         Ok(self.look_at_server(living.instance))
     }
@@ -114,9 +122,27 @@ impl<'a> Draft<'a> {
         }
     }
 
+    /// Plans for the machine to make way for another: saved and proven first, and not before the other one
+    /// is known to be in stock.
+    fn replace_machine(&mut self, living: Living<'a>) -> Result<Fresh> {
+        let candidates = self.candidates(None)?;
+        if !candidates.iter().any(|candidate| candidate.in_stock) {
+            self.plan.blocked.push(Blocked::NoReplacement);
+            return Ok(Fresh::Unknown);
+        }
+        let before = self.plan.actions.len();
+        self.save_and_judge(living);
+        let saves = self.plan.actions.len() > before;
+        self.add(Kind::CheckStock { candidates });
+        self.delete_judged(living);
+        self.create_machine()?;
+        // What is stored on the way is brought by the next look, which knows under which name.
+        Ok(if saves { Fresh::Unknown } else { Fresh::Yes })
+    }
+
     /// A replacement arises only where the spec differs from what creation asked for.
-    fn compare_machine(&mut self, living: Living<'_>) {
-        let Some(asked) = &living.rented.asked else { return };
+    fn compare_machine(&mut self, living: Living<'_>) -> bool {
+        let Some(asked) = &living.rented.asked else { return false };
         let spec = &self.request.spec.instance;
         let mut differences = Vec::new();
         let mut compare = |key: &str, is: &str, wanted: &[String]| {
@@ -128,7 +154,9 @@ impl<'a> Draft<'a> {
         compare("location", &asked.location, &spec.locations);
         compare("image", &asked.image, std::slice::from_ref(&spec.image));
         compare("os_volume_gb", &asked.os_volume_gb.to_string(), &[spec.os_volume_gb.to_string()]);
-        if !differences.is_empty() {
+        compare("market", asked.market.as_str(), &[spec.market.as_str().to_owned()]);
+        let differs = !differences.is_empty();
+        if differs {
             if let Some(machine) = &mut self.plan.desired.machine {
                 for (key, _, wanted) in &differences {
                     let first = wanted.split(" or ").next().unwrap_or(wanted).to_owned();
@@ -136,33 +164,52 @@ impl<'a> Draft<'a> {
                         "type" => machine.r#type = first,
                         "location" => machine.location = first,
                         "image" => machine.image = first,
+                        "market" => machine.market = spec.market,
                         _ => machine.os_volume_gb = spec.os_volume_gb,
                     }
                 }
             }
-            self.plan.blocked.push(Blocked::Replace { differences });
+            if !self.request.replace {
+                self.plan.blocked.push(Blocked::Replace { differences });
+            }
         }
         if asked.ssh_key != self.observed.key.fingerprint() {
             self.note(Note::OtherKey { created_with: asked.ssh_key.clone() });
         }
+        differs
     }
 
-    fn create_machine(&mut self) -> Result<()> {
-        let candidates = self.candidates()?;
+    fn create_machine(&mut self) -> Result<Fresh> {
+        self.order(None)?;
+        Ok(Fresh::Yes)
+    }
+
+    /// Plans for a machine that boots this disk, where the disk is.
+    pub(super) fn create_with(&mut self, disk: &Disk) -> Result<()> {
+        self.order(Some(disk))
+    }
+
+    fn order(&mut self, disk: Option<&Disk>) -> Result<()> {
+        let candidates = self.candidates(disk)?;
         let spec = &self.request.spec.instance;
         let first = candidates.first().ok_or_else(|| {
-            Error::of(
-                ExitCode::Usage,
-                "no location offers what `instance.type` and `instance.location` ask for",
-            )
-            .hint("leave `location` out to take any")
+            let what = "no location offers what `instance.type` and `instance.location` ask for";
+            let error = Error::of(ExitCode::Usage, what);
+            match spec.market {
+                Market::OnDemand => error.hint("leave `location` out to take any"),
+                Market::Spot => error
+                    .why("none of these types is sold on the spot market")
+                    .hint("name another type, or set `instance.market = \"on-demand\"`"),
+            }
         })?;
+        let kept = disk.and_then(|disk| disk.asked.as_ref());
         self.plan.desired.machine = Some(Machine {
             r#type: first.r#type.clone(),
             location: first.location.clone(),
-            image: spec.image.clone(),
+            image: kept.map_or(&spec.image, |kept| &kept.image).clone(),
             ssh_key: self.observed.key.fingerprint(),
-            os_volume_gb: spec.os_volume_gb,
+            os_volume_gb: kept.map_or(spec.os_volume_gb, |kept| kept.os_volume_gb),
+            market: spec.market,
         });
         if !candidates.iter().any(|candidate| candidate.in_stock) {
             self.note(Note::OutOfStock);
@@ -171,13 +218,14 @@ impl<'a> Draft<'a> {
             let name = format!("dacapo-{}", self.request.spec.name);
             self.add(Kind::RegisterKey { name, key: self.observed.key.clone() });
         }
-        self.add(Kind::Create { candidates });
+        self.add(Kind::Create { candidates, boots: disk.map(|disk| disk.volume.clone()) });
         self.add(Kind::Ready);
         Ok(())
     }
 
-    /// Every type at every location, in the spec's order; those in stock first.
-    fn candidates(&self) -> Result<Vec<Candidate>> {
+    /// Every type at every location, in the spec's order; those in stock first. A machine that boots a disk
+    /// must be where the disk is.
+    fn candidates(&self, disk: Option<&Disk>) -> Result<Vec<Candidate>> {
         let cloud = &self.observed.cloud;
         let spec = &self.request.spec.instance;
         let locked = self.locked_machine()?;
@@ -188,6 +236,7 @@ impl<'a> Draft<'a> {
                 .why(format!("it says `{}`, `session.toml` says `{}`", machine.image, spec.image))
                 .hint("run without `--locked` to resolve anew"));
         }
+        let wanted = disk.map_or(wanted, |disk| vec![disk.location.clone()]);
         let mut anywhere: Vec<&String> = cloud.locations.iter().collect();
         anywhere.sort();
         let locations: Vec<&String> = match wanted.as_slice() {
@@ -201,16 +250,22 @@ impl<'a> Draft<'a> {
         let mut candidates = Vec::new();
         for name in &types {
             let offer = self.offer(name)?;
+            let price = match spec.market {
+                Market::OnDemand => Some(offer.price_per_hour),
+                Market::Spot => offer.spot_price,
+            };
+            let Some(price) = price else { continue };
             for location in &locations {
                 let in_stock = cloud.stock.get(*location).is_some_and(|types| types.contains(name));
                 candidates.push(Candidate {
                     r#type: name.clone(),
                     location: (*location).clone(),
-                    price_per_hour: offer.price_per_hour,
+                    price_per_hour: price,
                     in_stock,
                 });
             }
         }
+        affordable(&mut candidates, &self.request.spec.limits)?;
         candidates.sort_by_key(|candidate| !candidate.in_stock);
         Ok(candidates)
     }
@@ -251,6 +306,7 @@ impl<'a> Draft<'a> {
             image: asked.map_or_else(|| instance.image.clone(), |asked| asked.image.clone()),
             ssh_key: asked.map_or_else(|| self.observed.key.fingerprint(), |asked| asked.ssh_key.clone()),
             os_volume_gb: asked.map_or_else(|| self.os_volume_gb(instance), |asked| asked.os_volume_gb),
+            market: if instance.spot { Market::Spot } else { Market::OnDemand },
         };
         let mut world = World { machine: Some(machine), ..World::default() };
         let Server::Seen(probe) = &self.observed.server else { return world };
@@ -277,6 +333,35 @@ impl<'a> Draft<'a> {
         let os = instance.os_volume.as_ref();
         self.observed.cloud.volumes.iter().find(|v| Some(&v.id) == os).map_or(0, |volume| volume.size_gb)
     }
+}
+
+/// Leaves out what costs more than the spec allows; none left is over budget.
+fn affordable(candidates: &mut Vec<Candidate>, limits: &Limits) -> Result<()> {
+    let Some(cheapest) = candidates.iter().map(|candidate| candidate.price_per_hour).min() else {
+        return Ok(());
+    };
+    let by_deadline = |price: Money| price.for_seconds(limits.deadline.seconds());
+    let over = |what: &str, costs: Money, key: &str, most: Money| {
+        Error::of(
+            ExitCode::Budget,
+            format!("every machine that the spec asks for {what} more than `limits.{key}`"),
+        )
+        .why(format!("the cheapest is {costs}, and the spec allows {most}"))
+        .hint(format!("raise `limits.{key}`, or name a cheaper `instance.type`; nothing was ordered"))
+    };
+    if let Some(most) = limits.max_price_per_hour {
+        candidates.retain(|candidate| candidate.price_per_hour <= most);
+        if candidates.is_empty() {
+            return Err(over("costs", cheapest, "max_price_per_hour", most));
+        }
+    }
+    if let Some(most) = limits.max_cost {
+        candidates.retain(|candidate| by_deadline(candidate.price_per_hour) <= most);
+        if candidates.is_empty() {
+            return Err(over("would, by its deadline, cost", by_deadline(cheapest), "max_cost", most));
+        }
+    }
+    Ok(())
 }
 
 fn known<'n>(key: &str, name: &str, among: impl Iterator<Item = &'n str>) -> Result<()> {

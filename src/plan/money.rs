@@ -1,9 +1,12 @@
 //! What the session costs: now, afterwards, so far.
 
+use jiff::Timestamp;
 use serde::Serialize;
 
 use super::Draft;
-use crate::facts::{Money, Status};
+use super::due::limits_of;
+use crate::facts::{Deadline, Money, Status};
+use crate::spec::State;
 
 /// The money part of a plan. Every amount is in the account's currency.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -12,10 +15,28 @@ pub struct Bill {
     pub now: Vec<Billing>,
     /// What the present machine has cost since it was created.
     pub spent: Money,
+    /// Until when the present machine may run, if somebody reaps.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<Until>,
     /// What is left on the account.
     pub balance: Money,
     /// The currency.
     pub currency: String,
+}
+
+/// A machine's deadline, and what it will have cost by then.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Until {
+    /// How long it may run.
+    pub deadline: Deadline,
+    /// When that is over.
+    pub at: Timestamp,
+    /// What the machine will have cost.
+    pub cost: Money,
+    /// Whether the session is protected from being ended.
+    pub protect: bool,
+    /// When `reap` was last seen to look after the session.
+    pub reaped: Option<Timestamp>,
 }
 
 /// One thing that bills.
@@ -63,6 +84,19 @@ pub(super) fn bill(draft: &mut Draft<'_>) {
             price_per_hour: instance.price_per_hour,
         });
     }
+    bill.until = recorded.filter(|instance| instance.status != Status::Discontinued).map(|instance| {
+        let limits = match draft.request.spec.state {
+            State::Running => draft.request.spec.limits,
+            State::Absent => limits_of(instance, Some(&observed.record)),
+        };
+        Until {
+            deadline: limits.deadline,
+            at: limits.deadline.after(instance.created_at),
+            cost: instance.price_per_hour.for_seconds(limits.deadline.seconds()),
+            protect: limits.protect,
+            reaped: observed.record.reaped,
+        }
+    });
     let held: Vec<&String> = draft.machine.iter().flat_map(|living| &living.instance.volumes).collect();
     let mut volumes: Vec<_> = observed
         .cloud

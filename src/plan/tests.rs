@@ -16,11 +16,12 @@ use crate::observed::{Closer, Laptop};
 use crate::record::{self, Ended, Intent, Kept, Record};
 use crate::spec::{Artifact, Compress, OnAbsent, Wanted};
 use crate::version::manifest_name;
-use crate::world::Machine;
+use crate::world::{Machine, Market};
 
 mod artifacts;
 mod carry;
 mod code;
+mod disk;
 mod end;
 mod environment;
 mod machine;
@@ -75,6 +76,8 @@ fn spec() -> Spec {
             image: "ubuntu-24.04".to_owned(),
             ssh_key: "~/.ssh/id_ed25519.pub".to_owned(),
             os_volume_gb: 100,
+            on_absent: crate::spec::DiskFate::Delete,
+            market: Market::OnDemand,
         },
         repo: crate::spec::Repo {
             url: URL.to_owned(),
@@ -83,6 +86,7 @@ fn spec() -> Spec {
             on_absent: OnAbsent::Refuse,
             save: Vec::new(),
         },
+        limits: crate::facts::Limits::default(),
         artifacts: [("model".to_owned(), model(Wanted::Latest))].into(),
     }
 }
@@ -98,6 +102,7 @@ fn asked() -> Machine {
         image: "ubuntu-24.04".to_owned(),
         ssh_key: key().fingerprint(),
         os_volume_gb: 100,
+        market: Market::OnDemand,
     }
 }
 
@@ -113,6 +118,7 @@ fn instance(id: &str, status: &str) -> Instance {
         image: "Ubuntu 24.04, in the API's own words".to_owned(),
         location: "FIN-01".to_owned(),
         price_per_hour: money(1.0),
+        spot: false,
         os_volume: Some(format!("os-{id}")),
         volumes: vec![format!("os-{id}")],
         tags: record::tags("lesson3", "abcd", "n-1"),
@@ -127,6 +133,10 @@ fn volume(id: &str, instance: Option<&str>) -> Volume {
         size_gb: 100,
         instance: instance.map(str::to_owned),
         price_per_hour: money(0.01),
+        price_per_month: money(7.3),
+        location: "FIN-01".to_owned(),
+        created_at: None,
+        deleted_at: None,
         tags: record::tags("lesson3", "abcd", "n-1"),
     }
 }
@@ -151,7 +161,7 @@ fn file(content: &str) -> ArtifactFile {
 
 fn ended(id: &str, volumes: &[&str]) -> Ended {
     let volumes = volumes.iter().map(|&id| id.to_owned()).collect();
-    Ended { id: id.to_owned(), at: at(7_000), volumes, discarded: Vec::new() }
+    Ended { id: id.to_owned(), at: at(7_000), volumes, discarded: Vec::new(), kept: None }
 }
 
 fn probe() -> Probe {
@@ -198,6 +208,7 @@ fn offer(name: &str, price: f64) -> InstanceType {
     InstanceType {
         name: name.to_owned(),
         price_per_hour: money(price),
+        spot_price: None,
         images: vec!["ubuntu-24.04".to_owned(), "debian-12".to_owned()],
         gpus: 1,
     }
@@ -223,6 +234,7 @@ fn observed() -> Observed {
             now: now(),
             instances: vec![instance(ID, "running")],
             recorded: None,
+            trash: None,
             volumes: vec![volume("os-m-1", Some(ID))],
             types: vec![offer("big", 2.0), offer("small", 1.0)],
             stock: [("FIN-01", "small"), ("FIN-03", "big")]
@@ -291,7 +303,7 @@ fn set_status(world: &mut Observed, status: &str) {
 }
 
 fn try_plan(spec: &Spec, world: &Observed, discards: &[Discard]) -> Result<Plan> {
-    plan(Request { spec, lock: None, locked: false, discards }, world)
+    plan(Request { discards, ..Request::of(spec) }, world)
 }
 
 /// The plan of the agreeing world with one thing changed.

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::Difference;
+use super::{Difference, LostDisk};
 use crate::digest::ContentHash;
 use crate::facts::{LargeFiles, Money};
 use crate::guard::{Finding, Guard};
@@ -35,7 +35,7 @@ pub enum Work {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "blocked", rename_all = "snake_case")]
 pub enum Blocked {
-    /// The spec asks for another machine than was created.
+    /// The spec asks for another machine than was created, and nobody said to replace it.
     Replace {
         /// What differs: key, what was created, what the spec asks for.
         differences: Vec<(String, String, String)>,
@@ -64,7 +64,23 @@ pub enum Blocked {
     Lost {
         /// Its id.
         machine: String,
+        /// The commit that was last brought to it, or seen on it.
+        commit: Option<String>,
+        /// Its disk, where one was found.
+        disk: Option<LostDisk>,
     },
+    /// The kept disk is neither there nor in the trash.
+    DiskGone {
+        /// Its id.
+        volume: String,
+    },
+    /// The spec protects the machine from being ended.
+    Protected {
+        /// Its id.
+        machine: String,
+    },
+    /// Nothing that could replace the machine is in stock, as far as the cloud says.
+    NoReplacement,
     /// The machine is in a state that we don't know.
     Unsettled {
         /// Its id.
@@ -126,6 +142,10 @@ pub enum Note {
     CannotLogIn { fingerprint: String, agent: bool },
     /// A volume bills that no machine of this session holds, or that its machine leaves behind.
     LeftVolume { id: String, name: String, price_per_hour: Money },
+    /// The machine has cost more than the spec allows: `reap` ends it.
+    OverCost { spent: Money, most: Money },
+    /// The session's kept disk bills, and is booted by the next `up`.
+    KeptDisk { id: String, name: String, price_per_hour: Money, price_per_month: Money },
     /// Another machine in the account bills.
     OtherMachine { id: String, hostname: String, price_per_hour: Money, session: Option<String> },
     /// What is on the machine isn't known: no login has been completed.

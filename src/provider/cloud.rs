@@ -20,6 +20,7 @@ use crate::error::{Error, ExitCode, Result};
 use crate::facts;
 use crate::guard::Proof;
 use crate::plan::Action;
+use crate::world::Market;
 
 /// Every amount is asked for in this currency, unless the account is kept in another.
 const CURRENCY: &str = "usd";
@@ -38,13 +39,15 @@ pub struct CloudClient {
     base: Url,
 }
 
-/// What is ordered: one on-demand machine and its OS volume.
+/// What is ordered: one machine and its OS volume.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Order {
     /// Instance type.
     pub r#type: String,
-    /// Image slug, image id, or the id of a detached OS volume.
+    /// Image slug or image id.
     pub image: String,
+    /// The detached OS volume to boot instead of a new one from the image.
+    pub boots: Option<String>,
     /// Host name.
     pub hostname: String,
     /// Free text.
@@ -57,6 +60,8 @@ pub struct Order {
     pub os_volume_gb: u32,
     /// Its name.
     pub os_volume_name: String,
+    /// Which market it is bought on.
+    pub market: Market,
     /// At most ten, put on the instance and on its OS volume; lower-case keys.
     pub tags: BTreeMap<String, String>,
 }
@@ -104,14 +109,14 @@ impl CloudClient {
 
     /// Reads everything that a plan needs: at most one token call, then one round of reads at once.
     ///
-    /// `recorded` is left to the caller, who knows the record. An account that isn't kept in dollars
+    /// The stock is the given market's. `recorded` is left to the caller, who knows the record. An account that isn't kept in dollars
     /// costs one more read, for prices in its currency.
-    pub async fn look(&self) -> Result<facts::Cloud> {
+    pub async fn look(&self, market: Market) -> Result<facts::Cloud> {
         self.service.ready().await.map_err(|trouble| self.error("cannot read the cloud", trouble))?;
         let ((now, instances), mut types, stock, images, locations, keys, volumes, balance) = tokio::try_join!(
             self.instances(),
             self.types(CURRENCY),
-            self.stock(),
+            self.stock(market),
             self.read::<Vec<wire::Image>>("the images", &["images"], &[]),
             self.read::<Vec<wire::Location>>("the locations", &["locations"], &[]),
             self.keys(),
@@ -126,6 +131,7 @@ impl CloudClient {
             instances,
             recorded: None,
             volumes,
+            trash: None,
             types,
             stock,
             images: images.into_iter().map(Into::into).collect(),
@@ -212,9 +218,11 @@ impl CloudClient {
     }
 
     /// Deletes a machine and exactly these of its volumes, to the trash; the others are detached and
-    /// go on billing. The proof is spent by the call; after an error a new one is needed.
+    /// go on billing. A proof that keeps the disk lets no volume go. The proof is spent by the call; after
+    /// an error a new one is needed.
     pub async fn delete(&self, _: &Action, proof: Proof, volumes: &[String]) -> Result<Deleted> {
         let instance = proof.machine();
+        let volumes = if proof.keeps_disk() { &[] } else { volumes };
         let body = json!({
             "action": "delete", "id": [instance], "volume_ids": volumes, "delete_permanently": false,
         });
@@ -232,9 +240,18 @@ impl CloudClient {
 
     /// Starts a machine that is offline; one that runs already is a success.
     pub async fn start(&self, _: &Action, instance: &str) -> Result<()> {
-        let body = json!({"action": "start", "id": [instance]});
+        self.turn("start", "start", instance).await
+    }
+
+    /// Shuts a machine down; one that is offline already is a success. It goes on billing.
+    pub async fn shut_down(&self, _: &Action, instance: &str) -> Result<()> {
+        self.turn("shutdown", "shut down", instance).await
+    }
+
+    async fn turn(&self, action: &str, verb: &str, instance: &str) -> Result<()> {
+        let body = json!({"action": action, "id": [instance]});
         let call = Call::with_json(Method::PUT, self.url(&["instances"]), &body);
-        let what = || format!("cannot start the instance `{instance}`");
+        let what = || format!("cannot {verb} the instance `{instance}`");
         match self.service.patiently(&call, |answer| wire::fate(&answer, instance)).await {
             Ok(None) => Ok(()),
             Ok(Some(refusal)) => Err(refused(what(), &refusal)),
@@ -256,6 +273,38 @@ impl CloudClient {
         }
     }
 
+    /// Takes a volume out of the trash; one that isn't in it any more, and isn't deleted, is a success.
+    pub async fn restore_volume(&self, _: &Action, id: &str) -> Result<()> {
+        let body = json!({"action": "restore", "id": id});
+        let call = Call::with_json(Method::PUT, self.url(&["volumes"]), &body);
+        let Err(trouble) = self.service.patiently(&call, Ok).await else { return Ok(()) };
+        match self.volume(id).await? {
+            Some(volume) if !matches!(volume.status.as_str(), "deleted" | "deleting") => Ok(()),
+            _ => Err(self.error(format!("cannot restore the volume `{id}`"), trouble)),
+        }
+    }
+
+    /// Deletes a volume in the trash for good; one that is gone is a success.
+    pub async fn purge_volume(&self, _: &Action, id: &str) -> Result<()> {
+        let body = json!({"action": "delete", "id": id, "is_permanent": true});
+        let call = Call::with_json(Method::PUT, self.url(&["volumes"]), &body);
+        match self.service.patiently(&call, Ok).await {
+            Ok(_) | Err(Trouble::Gone(_)) => Ok(()),
+            Err(_) if !self.trash().await?.iter().any(|volume| volume.id == id) => Ok(()),
+            Err(trouble) => Err(self.error(format!("cannot purge the volume `{id}`"), trouble)),
+        }
+    }
+
+    /// Reads what is in stock and what is left on the account.
+    pub async fn stock_and_balance(
+        &self,
+        market: Market,
+    ) -> Result<(BTreeMap<String, Vec<String>>, facts::Money)> {
+        let balance = self.read::<wire::Balance>("the balance", &["balance"], &[]);
+        let (stock, balance) = tokio::try_join!(self.stock(market), balance)?;
+        Ok((stock, balance.amount))
+    }
+
     async fn types(&self, currency: &str) -> Result<Vec<facts::InstanceType>> {
         let query = [("currency", currency)];
         let list: Vec<wire::InstanceType> =
@@ -263,9 +312,9 @@ impl CloudClient {
         Ok(list.into_iter().map(Into::into).collect())
     }
 
-    /// On-demand stock everywhere; without `is_spot` the answer is the same, but only by default.
-    async fn stock(&self) -> Result<BTreeMap<String, Vec<String>>> {
-        let query = [("is_spot", "false")];
+    /// One market's stock everywhere; without `is_spot` the answer is on-demand's, but only by default.
+    async fn stock(&self, market: Market) -> Result<BTreeMap<String, Vec<String>>> {
+        let query = [("is_spot", if market == Market::Spot { "true" } else { "false" })];
         let list: Vec<wire::Availability> =
             self.read("the stock", &["instance-availability"], &query).await?;
         Ok(list.into_iter().map(wire::Availability::into_stock).collect())

@@ -167,8 +167,8 @@ impl Providers {
         Connection::open(login, forward_agent).await
     }
 
-    /// A leading `~/` stands for the home directory.
-    fn key_path(&self, spec: &Spec) -> PathBuf {
+    /// Returns where the spec's public key lies; a leading `~/` stands for the home directory.
+    pub fn key_path(&self, spec: &Spec) -> PathBuf {
         let named = &spec.instance.ssh_key;
         let below_home = |rest| self.settings.ssh.home.join(rest);
         let expanded = named.strip_prefix("~/").map_or_else(|| PathBuf::from(named), below_home);

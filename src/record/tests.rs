@@ -17,6 +17,7 @@ fn asked() -> Machine {
         image: "ubuntu".to_owned(),
         ssh_key: "SHA256:x".to_owned(),
         os_volume_gb: 100,
+        market: crate::world::Market::OnDemand,
     }
 }
 
@@ -29,7 +30,7 @@ fn empty() -> Record {
 }
 
 fn intended(noted_at: i64) -> Record {
-    let intent = Intent { nonce: "n-1".to_owned(), noted_at: at(noted_at), asked: asked() };
+    let intent = Intent { nonce: "n-1".to_owned(), noted_at: at(noted_at), asked: asked(), boots: None };
     Record { intent: Some(intent), ..empty() }
 }
 
@@ -48,7 +49,9 @@ fn with(mut record: Record, change: impl FnOnce(&mut Rented)) -> Record {
 
 fn ending(record: Record) -> Record {
     let volumes = vec!["os-m-1".to_owned()];
-    with(record, |m| m.ending = Some(Ended { id: m.id.clone(), at: at(0), volumes, discarded: Vec::new() }))
+    with(record, |m| {
+        m.ending = Some(Ended { id: m.id.clone(), at: at(0), volumes, discarded: Vec::new(), kept: None })
+    })
 }
 
 fn instance(id: &str, nonce: &str, status: Status) -> Instance {
@@ -63,6 +66,7 @@ fn instance(id: &str, nonce: &str, status: Status) -> Instance {
         image: "ubuntu".to_owned(),
         location: "FIN-01".to_owned(),
         price_per_hour: crate::facts::Money::from_units(1.0),
+        spot: false,
         os_volume: Some(format!("os-{id}")),
         volumes: vec![format!("os-{id}")],
         tags: tags("lesson3", "abcd", nonce),

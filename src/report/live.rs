@@ -164,6 +164,10 @@ fn stage_text(stage: &Stage, unit: &str) -> String {
         },
         Stage::Deleted { path } => format!("{} is deleted, confirmed by the store", printable(path)),
         Stage::Proven => "proven: nothing on it is lost".to_owned(),
+        Stage::ShuttingDown { machine } => format!("machine {machine} is shutting down"),
+        Stage::Kept { volume, price_per_hour, price_per_month } => format!(
+            "the disk {volume} stays and bills {price_per_hour} {unit}/h ({price_per_month} {unit} a month)"
+        ),
         Stage::Deleting { machine } => format!("machine {machine} is being deleted"),
         Stage::Gone { machine } => format!("machine {machine} is gone"),
         Stage::VolumeGone { volume } => format!("volume {volume} is gone; the trash keeps it for 96 h, free"),

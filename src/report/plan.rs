@@ -8,7 +8,9 @@ use similar::{ChangeTag, TextDiff};
 use super::{bytes, printable, short, typed};
 use crate::facts::{LargeFiles, Nested};
 use crate::guard::{Finding, Guard};
-use crate::plan::{Action, Blocked, Candidate, Difference, GuardState, Kind, Note, Place, Plan, Shown, Work};
+use crate::plan::{
+    Action, Blocked, Candidate, Difference, GuardState, Kind, LostDisk, Note, Place, Plan, Shown, Until, Work,
+};
 use crate::world::World;
 
 /// Writes the plan: the difference, the actions, the work, the guards, the money.
@@ -17,7 +19,7 @@ use crate::world::World;
 pub fn render(out: &mut impl Write, plan: &Plan, prefix: &str) -> io::Result<()> {
     difference(out, &plan.observed, &plan.desired)?;
     actions(out, plan)?;
-    blocked(out, &plan.blocked)?;
+    blocked(out, &plan.blocked, &plan.money.currency)?;
     work(out, &plan.work)?;
     guards(out, &plan.guards, prefix)?;
     money(out, plan)?;
@@ -30,7 +32,7 @@ pub fn render(out: &mut impl Write, plan: &Plan, prefix: &str) -> io::Result<()>
 /// Writes a plan that only moves artifacts.
 pub fn transfers(out: &mut impl Write, plan: &Plan) -> io::Result<()> {
     actions(out, plan)?;
-    blocked(out, &plan.blocked)?;
+    blocked(out, &plan.blocked, &plan.money.currency)?;
     for note in &plan.notes {
         writeln!(out, "note: {}", note_text(note, &plan.money.currency))?;
     }
@@ -77,7 +79,7 @@ fn actions(out: &mut impl Write, plan: &Plan) -> io::Result<()> {
     for action in &plan.actions {
         writeln!(out, "  {}. {}", action.id() + 1, action_text(action, &plan.money.currency))?;
         match action.kind() {
-            Kind::Create { candidates } => candidates.iter().skip(1).try_for_each(|other| {
+            Kind::Create { candidates, .. } => candidates.iter().skip(1).try_for_each(|other| {
                 writeln!(out, "     else {}", candidate(other, &plan.money.currency))
             })?,
             Kind::SaveBranch { files, tips, tags, .. } => saved(out, files, tips, tags)?,
@@ -126,10 +128,22 @@ pub fn action_text(action: &Action, currency: &str) -> String {
         Kind::RegisterKey { name, key } => {
             format!("register the login key {} with the account as `{name}`", key.fingerprint())
         }
-        Kind::Create { candidates } => match candidates.first() {
-            Some(first) => format!("create the machine: {}", candidate(first, currency)),
-            None => "create the machine".to_owned(),
-        },
+        Kind::Create { candidates, boots } => {
+            let machine = candidates
+                .first()
+                .map_or_else(String::new, |first| format!(": {}", candidate(first, currency)));
+            match boots {
+                Some(volume) => format!("create the machine{machine}; it boots the kept disk {volume}"),
+                None => format!("create the machine{machine}"),
+            }
+        }
+        Kind::CheckStock { .. } => "make sure that the new machine is in stock and can be paid".to_owned(),
+        Kind::Recover { machine, volume, .. } => {
+            format!("note that machine {machine} vanished and that its disk {volume} waits for another")
+        }
+        Kind::RestoreVolume { volume, name } => {
+            format!("take volume {volume} (`{}`) out of the trash; it bills again", printable(name))
+        }
         Kind::Start { machine } => format!("start machine {machine}"),
         Kind::Ready => "wait until the machine runs and the login works".to_owned(),
         Kind::Clone { commit } => format!("clone the repo at {}", short(commit)),
@@ -169,6 +183,16 @@ pub fn action_text(action: &Action, currency: &str) -> String {
         Kind::DeleteVersion { artifact, version, object: None, .. } => {
             format!("delete the manifest that version {} of {artifact} left behind", printable(version))
         }
+        Kind::NoteLimits { limits } => {
+            format!("note the deadline of {} and the other limits", limits.deadline)
+        }
+        Kind::Purge { volume, name } => {
+            format!("delete volume {volume} (`{}`) for good; it is in the trash", printable(name))
+        }
+        Kind::KeepDisk { machine, volume } => format!(
+            "shut machine {machine} down and delete it; its disk{} stays",
+            volume.as_ref().map_or(String::new(), |volume| format!(" {volume}"))
+        ),
         Kind::DeleteVolume { volume, name } => {
             format!("delete volume {volume} (`{}`), left by a machine of this session", printable(name))
         }
@@ -185,18 +209,18 @@ fn candidate(candidate: &Candidate, currency: &str) -> String {
     )
 }
 
-fn blocked(out: &mut impl Write, blocked: &[Blocked]) -> io::Result<()> {
+fn blocked(out: &mut impl Write, blocked: &[Blocked], unit: &str) -> io::Result<()> {
     if blocked.is_empty() {
         return Ok(());
     }
     writeln!(out, "Can't be done as things stand:")?;
     for one in blocked {
-        writeln!(out, "  {} {}", style("✗").red(), blocked_text(one))?;
+        writeln!(out, "  {} {}", style("✗").red(), blocked_text(one, unit))?;
     }
     writeln!(out)
 }
 
-fn blocked_text(blocked: &Blocked) -> String {
+fn blocked_text(blocked: &Blocked, unit: &str) -> String {
     match blocked {
         Blocked::Replace { differences } => {
             let differences: Vec<String> = differences
@@ -204,8 +228,7 @@ fn blocked_text(blocked: &Blocked) -> String {
                 .map(|(key, is, wanted)| format!("{key} is `{is}`, wanted `{wanted}`"))
                 .collect();
             format!(
-                "the machine would have to be replaced: {}; dacapo doesn't replace yet: `dacapo down`, then \
-                 `dacapo up`",
+                "the machine would have to be replaced: {}; `--replace` saves, proves and replaces it",
                 differences.join("; ")
             )
         }
@@ -221,10 +244,17 @@ fn blocked_text(blocked: &Blocked) -> String {
         ),
         Blocked::Checkout { why } => format!("the checkout can't be used: {}", printable(why)),
         Blocked::Unreachable { why } => format!("the server can't be looked at: {}", printable(why)),
-        Blocked::Lost { machine } => format!(
-            "machine {machine} vanished without our doing; what it held can't be known. Its volume may be in \
-             the cloud's trash for 96 h: restore it there, or accept the loss with `--discard server:gone`"
+        Blocked::Lost { machine, commit, disk } => lost(machine, commit.as_deref(), disk.as_ref(), unit),
+        Blocked::DiskGone { volume } => format!(
+            "the kept disk {volume} is neither there nor in the trash: look for it in the cloud's console, or \
+             accept the loss with `--discard volume:{volume}`"
         ),
+        Blocked::Protected { machine } => {
+            format!("machine {machine} is protected: set `limits.protect = false` to end it")
+        }
+        Blocked::NoReplacement => {
+            "nothing that the spec asks for is in stock: the machine stays until there is".to_owned()
+        }
         Blocked::Unsettled { machine, status } => {
             format!(
                 "machine {machine} is `{}`, a state that dacapo can't act on; try again later",
@@ -253,6 +283,31 @@ fn blocked_text(blocked: &Blocked) -> String {
             )
         }
     }
+}
+
+/// What is known of a machine that vanished: gone is not absent.
+fn lost(machine: &str, commit: Option<&str>, disk: Option<&LostDisk>, unit: &str) -> String {
+    let since = commit.map_or(String::new(), |commit| format!(" since {}", short(commit)));
+    let what = format!("machine {machine} vanished without our doing, and may have held work made{since}");
+    let Some(disk) = disk else {
+        return format!(
+            "{what}; its disk is neither detached nor in the trash: look for it in the cloud's console, or \
+             accept the loss with `--discard server:gone`"
+        );
+    };
+    let LostDisk { volume, name, size_gb, price_per_hour, price_per_month, in_trash, purged_at } = disk;
+    let place = if *in_trash {
+        let until =
+            purged_at.map_or(String::new(), |at| format!(" until {}", at.strftime("%Y-%m-%d %H:%M UTC")));
+        format!("is in the trash{until}, free")
+    } else {
+        format!("is detached and bills {price_per_hour} {unit}/h ({price_per_month} {unit} a month)")
+    };
+    format!(
+        "{what}. Its disk {volume} (`{}`, {size_gb} GB) {place}: `up` boots it again, or accept the loss with \
+         `--discard server:gone`",
+        printable(name)
+    )
 }
 
 fn work(out: &mut impl Write, work: &[Work]) -> io::Result<()> {
@@ -435,20 +490,48 @@ fn money(out: &mut impl Write, plan: &Plan) -> io::Result<()> {
         money.spent,
         money.balance
     )?;
-    let ends = plan.actions.iter().any(|action| matches!(action.kind(), Kind::Delete { .. }));
-    if ends {
+    if let Some(until) = &money.until {
+        writeln!(out, "Deadline: {}", until_text(until, unit))?;
+    }
+    let any = |wanted: fn(&Kind) -> bool| plan.actions.iter().any(|action| wanted(action.kind()));
+    let ends = any(|kind| matches!(kind, Kind::Delete { .. }));
+    if ends && !any(|kind| matches!(kind, Kind::Create { .. })) {
         writeln!(out, "Afterwards nothing of this session bills; the trash is free.")?;
     }
     Ok(())
 }
 
+/// Returns a machine's deadline in one line, and who, if anybody, sees to it.
+pub fn until_text(until: &Until, unit: &str) -> String {
+    let Until { deadline, at, cost, protect, reaped } = until;
+    let reaped = match reaped {
+        _ if *protect => "protected from `reap`".to_owned(),
+        Some(at) => format!("last reap seen {}", at.strftime("%Y-%m-%dT%H:%M:%SZ")),
+        None => "no reap was ever seen: nothing ends it by itself".to_owned(),
+    };
+    let at = at.strftime("%Y-%m-%dT%H:%M:%SZ");
+    format!("{at}, {deadline} after creation; {cost} {unit} by then ({reaped})")
+}
+
 fn after(plan: &Plan) -> String {
     let unit = &plan.money.currency;
-    for action in &plan.actions {
+    // A machine that makes way for another is deleted before the other is created.
+    for action in plan.actions.iter().rev() {
         match action.kind() {
-            Kind::Create { candidates } => {
+            Kind::Create { candidates, boots: None } => {
                 let price = candidates.first().map(|first| first.price_per_hour).unwrap_or_default();
                 return format!("{price} {unit}/h and the OS volume's price, known when it exists");
+            }
+            Kind::Create { candidates, boots: Some(_) } => {
+                let price = candidates.first().map(|first| first.price_per_hour).unwrap_or_default();
+                return format!("{price} {unit}/h and the kept disk's price");
+            }
+            Kind::KeepDisk { .. } => {
+                let kept = plan.notes.iter().find_map(|note| match note {
+                    Note::KeptDisk { price_per_hour, .. } => Some(*price_per_hour),
+                    _ => None,
+                });
+                return kept.map_or("the disk's price".to_owned(), |price| format!("{price} {unit}/h"));
             }
             Kind::Delete { .. } | Kind::Settle => return format!("0.0000 {unit}/h"),
             _ => {}
@@ -506,6 +589,14 @@ fn note_text(note: &Note, unit: &str) -> String {
         Note::LeftVolume { id, name, price_per_hour } => format!(
             "volume {id} (`{}`) of this session is detached and bills {price_per_hour} {unit}/h; dacapo doesn't know \
              what it holds: `--discard volume:{id}` deletes it",
+            printable(name)
+        ),
+        Note::OverCost { spent, most } => {
+            format!("the machine has cost {spent} {unit}, and `limits.max_cost` is {most}: `reap` ends it")
+        }
+        Note::KeptDisk { id, name, price_per_hour, price_per_month } => format!(
+            "the disk {id} (`{}`) is kept and bills {price_per_hour} {unit}/h ({price_per_month} {unit} a month): the \
+             next `up` boots it, `--discard volume:{id}` deletes it with all that is on it",
             printable(name)
         ),
         Note::OtherMachine { id, hostname, price_per_hour, session } => format!(

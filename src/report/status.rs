@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use super::plan::work_text;
+use super::plan::{until_text, work_text};
 use super::{bytes, short};
 use crate::facts::{ArtifactFile, Server};
 use crate::observed::Observed;
@@ -112,7 +112,11 @@ fn money(out: &mut impl Write, plan: &Plan) -> io::Result<()> {
         money.per_hour(),
         money.spent,
         money.balance
-    )
+    )?;
+    match &money.until {
+        Some(until) => writeln!(out, "deadline   {}", until_text(until, unit)),
+        None => Ok(()),
+    }
 }
 
 /// Writes the embedded cloud's own ledger.

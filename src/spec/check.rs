@@ -6,6 +6,7 @@ use std::ops::Range;
 use globset::GlobBuilder;
 
 use super::{StorePath, Wanted};
+use crate::facts::Deadline;
 
 /// Why a text can't be what it is meant to be.
 #[derive(Debug)]
@@ -450,6 +451,14 @@ pub(super) fn artifact_name(text: &str) -> Checked {
         return fault("is not an artifact's name", 0..0, "expected letters, digits, `_` and `-`", hint);
     }
     Ok(())
+}
+
+/// How long a machine may run.
+pub(super) fn deadline(text: &str) -> Checked<Deadline> {
+    text.parse().or_else(|()| {
+        let hint = "write days, hours and minutes, such as `\"8h\"`, `\"90m\"` or `\"1d12h\"`";
+        fault("is not a length of time", 0..0, "expected 1 minute to 365 days", hint)
+    })
 }
 
 /// A version: `latest`, `none`, `content:…` or a stored name.

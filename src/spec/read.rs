@@ -7,9 +7,11 @@ use std::ops::Range;
 use super::check::{self, Checked, Fault, escaped};
 use super::tree::{Entry, Node, Place, Table, Value};
 use super::{
-    Artifact, Compress, Diagnostic, Instance, OS_VOLUME_GB, OS_VOLUME_LIMITS_GB, OnAbsent, Origin, Override,
-    Repo, Spec, State, StorePath, Wanted, nearest,
+    Artifact, Compress, Diagnostic, DiskFate, Instance, OS_VOLUME_GB, OS_VOLUME_LIMITS_GB, OnAbsent, Origin,
+    Override, Repo, Spec, State, StorePath, Wanted, nearest,
 };
+use crate::facts::{Limits, Money};
+use crate::world::Market;
 
 /// The keys of one table.
 struct Keys {
@@ -23,17 +25,22 @@ struct Keys {
 
 const ROOT: Keys = Keys {
     table: "",
-    known: &["name", "state", "store", "disposable", "instance", "repo", "artifacts"],
-    later: &["limits", "setup", "notebook"],
+    known: &["name", "state", "store", "disposable", "instance", "repo", "artifacts", "limits"],
+    later: &["setup", "notebook"],
 };
 const INSTANCE: Keys = Keys {
     table: "instance",
-    known: &["type", "location", "image", "ssh_key", "os_volume"],
-    later: &["market"],
+    known: &["type", "location", "image", "ssh_key", "os_volume", "market"],
+    later: &[],
 };
-const OS_VOLUME: Keys = Keys { table: "instance.os_volume", known: &["size_gb"], later: &["on_absent"] };
+const OS_VOLUME: Keys = Keys { table: "instance.os_volume", known: &["size_gb", "on_absent"], later: &[] };
 const REPO: Keys = Keys { table: "repo", known: &["url", "branch", "path", "on_absent", "save"], later: &[] };
+const LIMITS: Keys =
+    Keys { table: "limits", known: &["deadline", "max_price_per_hour", "max_cost", "protect"], later: &[] };
 const ARTIFACT: Keys = Keys { table: "artifacts.NAME", known: &["path", "version", "compress"], later: &[] };
+
+/// No session costs more.
+const LARGEST_AMOUNT: f64 = 1_000_000.0;
 
 /// Reads one tree and notes what is wrong with it.
 pub(super) struct Reader<'a> {
@@ -85,6 +92,8 @@ impl<'a> Reader<'a> {
         let repo = self.section(&mut root, "repo", "`url`").and_then(|(at, table)| self.repo(&at, table));
         let artifacts = root.remove("artifacts");
         let artifacts = artifacts.map_or(Some(BTreeMap::new()), |entry| self.artifacts(entry.node));
+        let limits = root.remove("limits");
+        let limits = limits.map_or(Some(Limits::default()), |entry| self.limits(entry.node));
         self.leftovers(&ROOT, "", root);
         Some(Spec {
             name: name?,
@@ -94,7 +103,61 @@ impl<'a> Reader<'a> {
             instance: instance?,
             repo: repo?,
             artifacts: artifacts?,
+            limits: limits?,
         })
+    }
+
+    fn limits(&mut self, node: Node) -> Option<Limits> {
+        let Value::Table(mut table) = node.value else {
+            let hint = "write `[limits]`, and `deadline = \"8h\"` below it";
+            return self.wrong_type("limits", &node, "a table", hint);
+        };
+        let deadline = match table.remove("deadline") {
+            Some(entry) => self.checked_as("limits.deadline", &entry.node, check::deadline),
+            None => Some(Limits::default().deadline),
+        };
+        let mut amount = |key: &str| match table.remove(last_of(key)) {
+            Some(entry) => self.amount(key, &entry.node).map(Some),
+            None => Some(None),
+        };
+        let (max_price_per_hour, max_cost) = (amount("limits.max_price_per_hour"), amount("limits.max_cost"));
+        let protect = match table.remove("protect") {
+            Some(Entry { node: Node { value: Value::Boolean(is), .. }, .. }) => Some(is),
+            Some(entry) => {
+                self.wrong_type("limits.protect", &entry.node, "a boolean", "write `protect = true`")
+            }
+            None => Some(false),
+        };
+        self.leftovers(&LIMITS, "limits", table);
+        Some(Limits {
+            deadline: deadline?,
+            max_price_per_hour: max_price_per_hour?,
+            max_cost: max_cost?,
+            protect: protect?,
+        })
+    }
+
+    /// An amount of the account's currency.
+    fn amount(&mut self, key: &str, node: &Node) -> Option<Money> {
+        let units = match node.value {
+            Value::Decimal(units) => units,
+            Value::Integer(Some(units)) => units as f64,
+            _ => {
+                let hint = format!("write an amount without quotes, such as `{} = 1.60`", last_of(key));
+                return self.wrong_type(key, node, "a number", hint);
+            }
+        };
+        let amount = Money::from_units(units);
+        if amount > Money::default() && units <= LARGEST_AMOUNT {
+            return Some(amount);
+        }
+        self.note(
+            &node.place,
+            format!("`{key}` is out of range"),
+            format!("expected more than 0, and at most {LARGEST_AMOUNT}"),
+            format!("write an amount in the account's currency, such as `{} = 1.60`", last_of(key)),
+        );
+        None
     }
 
     fn instance(&mut self, at: &Place, mut table: Table) -> Option<Instance> {
@@ -118,9 +181,14 @@ impl<'a> Reader<'a> {
         let ssh_key =
             self.required(&mut table, "instance.ssh_key", at, "write `ssh_key = \"~/.ssh/id_ed25519.pub\"`");
         let ssh_key = ssh_key.and_then(|entry| self.checked("instance.ssh_key", &entry.node, check::ssh_key));
-        let os_volume_gb = match table.remove("os_volume") {
+        let os_volume = match table.remove("os_volume") {
             Some(entry) => self.os_volume(entry.node),
-            None => Some(OS_VOLUME_GB),
+            None => Some((OS_VOLUME_GB, DiskFate::Delete)),
+        };
+        let markets = [("on-demand", Market::OnDemand), ("spot", Market::Spot)];
+        let market = match table.remove("market") {
+            Some(entry) => self.choice("instance.market", &entry.node, &markets),
+            None => Some(Market::OnDemand),
         };
         self.leftovers(&INSTANCE, "instance", table);
         Some(Instance {
@@ -128,11 +196,13 @@ impl<'a> Reader<'a> {
             locations: locations?,
             image: image?,
             ssh_key: ssh_key?,
-            os_volume_gb: os_volume_gb?,
+            os_volume_gb: os_volume?.0,
+            on_absent: os_volume?.1,
+            market: market?,
         })
     }
 
-    fn os_volume(&mut self, node: Node) -> Option<u32> {
+    fn os_volume(&mut self, node: Node) -> Option<(u32, DiskFate)> {
         let key = "instance.os_volume";
         let Value::Table(mut table) = node.value else {
             let hint = match node.value {
@@ -145,8 +215,13 @@ impl<'a> Reader<'a> {
             Some(entry) => self.size(&entry.node),
             None => Some(OS_VOLUME_GB),
         };
+        let fates = [("delete", DiskFate::Delete), ("keep", DiskFate::Keep)];
+        let on_absent = match table.remove("on_absent") {
+            Some(entry) => self.choice("instance.os_volume.on_absent", &entry.node, &fates),
+            None => Some(DiskFate::Delete),
+        };
         self.leftovers(&OS_VOLUME, key, table);
-        size
+        Some((size?, on_absent?))
     }
 
     fn size(&mut self, node: &Node) -> Option<u32> {
@@ -522,7 +597,8 @@ fn unknown(keys: &Keys, key: &str) -> String {
     if let Some(near) = nearest(key, keys.known.iter().copied()) {
         return format!("did you mean `{near}`?");
     }
-    let elsewhere = [&ROOT, &INSTANCE, &REPO, &ARTIFACT].into_iter().find(|other| other.known.contains(&key));
+    let elsewhere =
+        [&ROOT, &INSTANCE, &REPO, &LIMITS, &ARTIFACT].into_iter().find(|other| other.known.contains(&key));
     match elsewhere {
         Some(Keys { table: "", .. }) => format!("write `{key}` above the first section"),
         Some(other) => format!("write `{key}` in `[{}]`", other.table),

@@ -48,7 +48,7 @@ const OVERRIDDEN: &[&str] = &[
     "repo.branch=2026",
     "repo.url=https://me:hunter2@github.com/me/lesson3",
     "disposable=[\"/\"]",
-    "limits.deadline=8h",
+    "limits.deadline=8",
     "artifacts.other.version=none",
 ];
 
@@ -79,6 +79,8 @@ fn a_full_file_says_what_it_says() {
             image: "ubuntu-24.04-cuda-13.0-open-docker".to_owned(),
             ssh_key: "~/.ssh/id_ed25519.pub".to_owned(),
             os_volume_gb: 100,
+            on_absent: DiskFate::Delete,
+            market: Market::OnDemand,
         },
         repo: Repo {
             url: "git@github.com:me/lesson3.git".to_owned(),
@@ -87,6 +89,7 @@ fn a_full_file_says_what_it_says() {
             on_absent: OnAbsent::Refuse,
             save: Vec::new(),
         },
+        limits: crate::facts::Limits::default(),
         artifacts: BTreeMap::from([(
             "model".to_owned(),
             Artifact { path: "export.pkl".to_owned(), version: Wanted::Latest, compress: Compress::Gzip },
@@ -369,4 +372,17 @@ fn explains_itself(text: &str) -> Result<(), TestCaseError> {
         render("session.toml", text, &[], &mistakes, false);
     }
     Ok(())
+}
+
+#[test]
+fn a_spec_that_is_written_down_reads_the_same() {
+    let full = parse(FULL, &[]).unwrap();
+    assert_eq!(parse(&full.to_toml(), &[]), Ok(full.clone()));
+    let limits = set(&["limits.deadline=1d90m", "limits.max_cost=9.5", "limits.protect=true"]);
+    let limited = parse(FULL, &limits).unwrap();
+    assert_eq!(limited.limits.deadline.to_string(), "1d1h30m");
+    assert_eq!(parse(&limited.to_toml(), &[]), Ok(limited));
+    let disk = set(&["instance.os_volume.on_absent=keep", "instance.market=spot", "state=absent"]);
+    let kept = parse(FULL, &disk).unwrap();
+    assert_eq!(parse(&kept.to_toml(), &[]), Ok(kept));
 }

@@ -45,6 +45,8 @@ pub(super) enum Value {
     String(String),
     /// None when it doesn't fit 64 bits.
     Integer(Option<i64>),
+    Decimal(f64),
+    Boolean(bool),
     List(Vec<Node>),
     Table(Table),
     /// A kind that no key of a spec takes, in words.
@@ -99,8 +101,8 @@ impl Source<'_> {
             DeValue::Integer(number) => {
                 Value::Integer(i64::from_str_radix(number.as_str(), number.radix()).ok())
             }
-            DeValue::Float(_) => Value::Other("a decimal number"),
-            DeValue::Boolean(_) => Value::Other("a boolean"),
+            DeValue::Float(number) => Value::Decimal(number.as_str().parse().unwrap_or(f64::NAN)),
+            DeValue::Boolean(is) => Value::Boolean(*is),
             DeValue::Datetime(_) => Value::Other("a date or time"),
             DeValue::Array(list) => Value::List(list.iter().map(|item| self.node(item)).collect()),
             DeValue::Table(table) => Value::Table(self.table(table)),
@@ -118,6 +120,8 @@ impl Value {
         match self {
             Self::String(_) => "a string",
             Self::Integer(_) => "a whole number",
+            Self::Decimal(_) => "a decimal number",
+            Self::Boolean(_) => "a boolean",
             Self::List(_) => "a list",
             Self::Table(_) => "a table",
             Self::Other(kind) => kind,

@@ -100,14 +100,9 @@ fn every_mistake_in_session_toml_is_placed_and_starts_no_world() {
         (&[("\"main\"", "\"a..b\"")], &["session.toml:16:", "not a branch name that git accepts"]),
         (&[("\"main\"", "\"a.lock\"")], &["session.toml:16:", "not a branch name that git accepts"]),
         (
-            &[(
-                "[repo]",
-                "market = \"spot\"\n[limits]\nmax_cost = 1\n[setup]\nrun = []\n[notebook]\nport = 1\n[repo]\non_absent = \"keep\"",
-            )],
+            &[("[repo]", "[setup]\nrun = []\n[notebook]\nport = 1\n[repo]\non_absent = \"keep\"")],
             &[
-                "5 mistake(s)",
-                "`instance.market` is not supported yet",
-                "`limits` is not supported yet",
+                "3 mistake(s)",
                 "`setup` is not supported yet",
                 "`notebook` is not supported yet",
                 "`repo.on_absent` cannot be `\"keep\"`",
@@ -370,10 +365,10 @@ fn what_may_be_lost_with_the_server_is_kept_until_it_is_named() {
     assert!(!deleted.iter().any(|write| write.contains("/instances")), "nothing was deleted: {deleted:?}");
 
     set(&project, &json!({"cloud": {"status": {&machine: "discontinued"}}}));
-    project.dacapo(&["plan"]).exits(0).says("vanished without our doing").says("--discard server:gone");
-    for command in ["up", "down"] {
-        refused(project.dacapo(&[command, "--yes"]), 5).says("--discard server:gone");
-    }
+    project.dacapo(&["plan"]).exits(0).says("vanished").says("boots the kept disk");
+    refused(project.dacapo(&["down", "--yes"]), 5)
+        .says("vanished without our doing")
+        .says("--discard server:gone");
     let gone = project.dacapo(&["down", "--yes", "--discard", "server:gone"]).exits(0);
     assert!(!gone.stdout.contains("nothing of it bills"), "its volume does: {}", gone.stdout);
     let last = gone.says("but this still bills").says(&format!("--discard volume:{volume}"));

@@ -74,13 +74,13 @@ fn a_machine_evicted_in_mid_run_is_not_taken_for_absent() {
     let evict = json!({"world": {"set": {"cloud": {"status": {"*": "discontinued"}}}}});
     project.fail(&json!({"rules": [{"path": "/2/files/get_temporary_link", "fault": evict}]}));
     project.dacapo(&["up", "--yes"]).exits(7).says("doesn't run any more").says("hint:");
-    // It may have been worked on since the login: only its owner can say that nothing is missed.
+    // It may have been worked on since the login: its disk is booted again, and nothing is missed.
     project
-        .dacapo(&["up", "--yes"])
+        .dacapo(&["down", "--yes"])
         .exits(5)
         .says("vanished without our doing")
         .says("--discard server:gone");
-    project.dacapo(&["up", "--yes", "--discard", "server:gone"]).exits(0);
+    project.dacapo(&["up", "--yes"]).exits(0).says("boots the kept disk");
     let bill = project.bill();
     let machines = bill["billing"].as_array().unwrap().iter().filter(|one| one["kind"] == "instance").count();
     assert_eq!(machines, 1);

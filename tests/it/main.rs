@@ -12,6 +12,7 @@ mod hash;
 mod interrupt;
 mod killed;
 mod matrix;
+mod nothing_bills;
 mod nothing_lost;
 mod prune;
 mod readme;

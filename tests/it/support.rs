@@ -163,6 +163,15 @@ impl Project {
         self.run(&[&["--sandbox"], arguments].concat())
     }
 
+    /// Runs `dacapo --sandbox` again and again until it says `text`.
+    #[track_caller]
+    pub fn eventually(&self, arguments: &[&str], text: &str) {
+        let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
+        while !self.dacapo(arguments).stdout.contains(text) {
+            assert!(std::time::Instant::now() < until, "never says `{text}`");
+        }
+    }
+
     /// Runs a shell command on the server, in the checkout, behind dacapo's back.
     #[track_caller]
     pub fn on_server(&self, script: &str) {

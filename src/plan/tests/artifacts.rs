@@ -241,7 +241,7 @@ fn locked_brings_the_locked_version_or_fails() {
             lock.artifacts
                 .insert("model".to_owned(), LockedArtifact { version: version.to_owned(), content });
         }
-        plan(Request { spec: &spec, lock: Some(&lock), locked: true, discards: &[] }, &world)
+        plan(Request { lock: Some(&lock), locked: true, ..Request::of(&spec) }, &world)
     };
     assert!(locked(V1, Some("v1"), Wanted::Latest).unwrap().is_empty(), "not the latest, the locked one");
     assert_eq!(actions(&locked(V2, Some("v2"), Wanted::Latest).unwrap()), ["pull"]);

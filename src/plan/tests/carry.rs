@@ -32,6 +32,9 @@ struct Choice {
     wanted: &'static str,
     surroundings: Vec<&'static str>,
     discards: Vec<&'static str>,
+    keep_disk: bool,
+    replace: bool,
+    trashed: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -118,6 +121,9 @@ fn choices() -> impl Strategy<Value = Choice> {
             0..=8,
         ),
         prop::bool::weighted(0.5),
+        prop::bool::weighted(0.3),
+        prop::bool::weighted(0.2),
+        any::<bool>(),
     );
     (machine, server, store, around).prop_map(|(machine, server, store, around)| Choice {
         absent: machine.0,
@@ -136,6 +142,9 @@ fn choices() -> impl Strategy<Value = Choice> {
         wanted: store.2,
         surroundings: around.0,
         discards: if around.2 { Vec::new() } else { around.1 },
+        keep_disk: around.3,
+        replace: around.4,
+        trashed: around.5,
     })
 }
 
@@ -147,6 +156,8 @@ struct Worlds {
     disk: Probe,
     reachable: bool,
     discards: Vec<Discard>,
+    keep_disk: bool,
+    replace: bool,
     machines: usize,
 }
 
@@ -157,6 +168,8 @@ fn build(choice: &Choice) -> Worlds {
         disk: probe(),
         reachable: choice.reachable,
         discards: choice.discards.iter().map(|word| word.parse().unwrap()).collect(),
+        keep_disk: choice.keep_disk,
+        replace: choice.replace,
         machines: 1,
     };
     put_in_store(&mut worlds, choice);
@@ -167,6 +180,14 @@ fn build(choice: &Choice) -> Worlds {
         worlds.disk = as_the_image_made_it();
     }
     choice.surroundings.iter().for_each(|what| put_around(&mut worlds.seen, what));
+    if choice.replace {
+        worlds.spec.instance.types = vec!["big".to_owned()];
+    }
+    if choice.trashed && choice.status == "discontinued" {
+        let cloud = &mut worlds.seen.cloud;
+        let (gone, there) = cloud.volumes.drain(..).partition(|volume| volume.id == "os-m-1");
+        (cloud.trash, cloud.volumes) = (Some(gone), there);
+    }
     worlds.look();
     worlds
 }
@@ -255,7 +276,7 @@ fn put_machine(worlds: &mut Worlds, choice: &Choice) {
         };
         recorded.base.artifacts.insert("model".to_owned(), kept(name, payload));
     }
-    let intent = |noted_at| Some(Intent { nonce: "n-1".to_owned(), noted_at, asked: asked() });
+    let intent = |noted_at| Some(Intent { nonce: "n-1".to_owned(), noted_at, asked: asked(), boots: None });
     let fresh = Record::start("lesson3", "abcd", None);
     match choice.machine {
         Rental::Recorded => return,
@@ -316,7 +337,8 @@ fn as_the_image_made_it() -> Probe {
 
 impl Worlds {
     fn plan(&self) -> Result<Plan> {
-        try_plan(&self.spec, &self.seen, &self.discards)
+        let (discards, keep_disk, replace) = (&self.discards, self.keep_disk, self.replace);
+        plan(Request { discards, keep_disk, replace, ..Request::of(&self.spec) }, &self.seen)
     }
 
     fn names(&self, word: &str) -> bool {
@@ -334,7 +356,7 @@ impl Worlds {
     /// Looks at the server as `observe` does.
     fn look(&mut self) {
         let machine = self.seen.record.machine.as_ref();
-        let login = machine.is_some_and(|machine| machine.login);
+        let login = machine.is_some_and(Rented::may_hold_work);
         let status =
             machine.and_then(|machine| self.exact(&machine.id)).map(|instance| instance.status.clone());
         self.seen.server = match (status, login, self.reachable) {
@@ -370,7 +392,7 @@ impl Worlds {
     fn carry_out(&mut self, plan: &Plan) {
         let mut done = Vec::new();
         for action in &plan.actions {
-            let refuses = matches!(action.kind(), Kind::Delete { .. })
+            let refuses = matches!(action.kind(), Kind::Delete { .. } | Kind::KeepDisk { .. })
                 && plan.guards.iter().any(|state| !state.findings.is_empty());
             if !refuses
                 && action.after().iter().all(|earlier| done.contains(earlier))
@@ -386,7 +408,24 @@ impl Worlds {
     fn act(&mut self, kind: &Kind) -> bool {
         match kind {
             Kind::Settle | Kind::Delete { .. } => self.drive(&Goal::Absent),
-            Kind::Create { .. } => self.drive(&Goal::Running(Box::new(asked()))),
+            Kind::KeepDisk { .. } => self.drive(&Goal::Kept),
+            Kind::Create { candidates, .. } => {
+                let r#type = candidates[0].r#type.clone();
+                self.drive(&Goal::Running(Box::new(Machine { r#type, ..asked() })))
+            }
+            Kind::CheckStock { .. } => true,
+            Kind::Recover { volume, location, .. } => {
+                let record = self.seen.record.clone();
+                self.seen.record = record.with_recovered(volume.clone(), location.clone());
+                true
+            }
+            Kind::RestoreVolume { volume, .. } => {
+                let trash = self.seen.cloud.trash.as_mut().unwrap();
+                let at = trash.iter().position(|other| other.id == *volume).unwrap();
+                let restored = trash.remove(at);
+                self.seen.cloud.volumes.push(restored);
+                true
+            }
             Kind::Adopt { .. } => {
                 self.step(&Goal::Running(Box::new(asked())), &mut Hand::default()) != Some(false)
             }
@@ -409,6 +448,7 @@ impl Worlds {
             Kind::DeleteVolume { volume, .. } => {
                 self.may_delete_volume(volume);
                 self.seen.cloud.volumes.retain(|other| other.id != *volume);
+                self.seen.record.disk.take_if(|disk| disk.volume == *volume);
                 true
             }
             on_server => self.act_on_server(on_server),
@@ -519,12 +559,22 @@ impl Worlds {
     fn may_delete_machine(&self, id: &str) {
         assert!(id != "foreign", "a foreign machine");
         let machine = self.seen.record.machine.as_ref().unwrap();
-        if !machine.login || self.names("server:unreachable") && !matches!(self.seen.server, Server::Seen(_))
+        if !machine.may_hold_work()
+            || self.names("server:unreachable") && !matches!(self.seen.server, Server::Seen(_))
         {
             return;
         }
         let unnamed: Vec<_> = self.would_lose().into_iter().filter(|word| !self.names(word)).collect();
         assert_eq!(unnamed, [""; 0], "deleted with bytes on it that are nowhere else");
+    }
+
+    /// Its disk stays, and the record says which one that is.
+    fn may_stop(&self, id: &str) {
+        assert!(id != "foreign", "a foreign machine");
+        let machine = self.seen.record.machine.as_ref().unwrap();
+        let ending = machine.ending.as_ref().unwrap();
+        let kept = ending.kept.as_ref().map(|disk| &disk.volume);
+        assert_eq!((ending.volumes.len(), kept), (0, self.exact(id).unwrap().os_volume.as_ref()));
     }
 
     fn may_delete_volume(&self, id: &str) {
@@ -557,7 +607,12 @@ impl Worlds {
             Step::Write(record) => self.seen.record = *record,
             Step::Post(intent) => self.create(&intent),
             Step::Wait(_) => self.pass(),
-            Step::Prove => return self.prove(hand),
+            Step::Prove => return self.prove(goal, hand),
+            Step::ShutDown(id) => self.exact_mut(&id).unwrap().status = Status::Offline,
+            Step::Delete(proof) if proof.keeps_disk() => {
+                self.may_stop(proof.machine());
+                self.exact_mut(proof.machine()).unwrap().status = Status::Deleting;
+            }
             Step::Delete(proof) => {
                 self.may_delete_machine(proof.machine());
                 self.exact_mut(proof.machine()).unwrap().status = Status::Deleting;
@@ -571,22 +626,37 @@ impl Worlds {
     fn create(&mut self, intent: &Intent) {
         self.machines += 1;
         let id = format!("m-{}", self.machines);
+        let disk = intent.boots.clone().unwrap_or_else(|| format!("os-{id}"));
         let made = Instance {
             tags: record::tags("lesson3", "abcd", &intent.nonce),
             created_at: self.seen.cloud.now,
+            r#type: intent.asked.r#type.clone(),
+            os_volume: Some(disk.clone()),
+            volumes: vec![disk.clone()],
             ..instance(&id, "provisioning")
         };
         self.seen.cloud.instances.push(made);
-        self.seen.cloud.volumes.push(volume(&format!("os-{id}"), Some(&id)));
+        let boots = intent.boots.is_some();
+        match self.seen.cloud.volumes.iter_mut().find(|volume| volume.id == disk) {
+            Some(kept) => (kept.instance, kept.status) = (Some(id.clone()), "attached".to_owned()),
+            None => {
+                assert!(!boots, "a disk is booted that isn't there");
+                self.seen.cloud.volumes.push(volume(&disk, Some(&id)));
+            }
+        }
         self.seen.record = self.seen.record.clone().with_created(id);
         self.reachable = true;
-        self.disk = as_the_image_made_it();
+        if !boots {
+            self.disk = as_the_image_made_it();
+        }
     }
 
-    fn prove(&mut self, hand: &mut Hand) -> Option<bool> {
+    fn prove(&mut self, goal: &Goal, hand: &mut Hand) -> Option<bool> {
         let paths = artifact_paths(&self.spec);
         let stored = stored_contents(&self.spec, &self.seen.store.files);
-        match guard::prove(&evidence(&self.spec, &self.seen, &paths, &stored), &self.discards) {
+        let evidence = evidence(&self.spec, &self.seen, &paths, &stored);
+        let judge = if *goal == Goal::Kept { guard::prove_kept } else { guard::prove };
+        match judge(&evidence, &self.discards) {
             Ok(proof) => hand.proof = Some(proof),
             Err(_) => return Some(false),
         }
@@ -673,13 +743,14 @@ proptest! {
         if !plan.is_empty() {
             prop_assert!(plan.is_refused(), "left over without a reason: {:#?}", plan);
             for action in &plan.actions {
-                prop_assert!(matches!(action.kind(), Kind::Delete { .. }), "left over: {:#?}", plan);
+                let ends = matches!(action.kind(), Kind::Delete { .. } | Kind::KeepDisk { .. });
+                prop_assert!(ends || choice.replace, "left over: {:#?}", plan);
             }
         }
         if choice.absent && plan.is_empty() {
             let ours = |volume: &&Volume| worlds.seen.owns_tags(&volume.tags);
             let said = |volume: &Volume| plan.notes.iter().any(|note| {
-                matches!(note, Note::LeftVolume { id, .. } if *id == volume.id)
+                matches!(note, Note::LeftVolume { id, .. } | Note::KeptDisk { id, .. } if *id == volume.id)
             });
             let gone = |status: &Status| matches!(status, Status::Discontinued);
             let record = &worlds.seen.record;
@@ -703,7 +774,8 @@ proptest! {
         let plan = told(worlds.plan());
         prop_assert_eq!(&plan, &told(worlds.plan()));
         let other = shuffled(&worlds.seen, &order);
-        prop_assert_eq!(&plan, &told(try_plan(&worlds.spec, &other, &worlds.discards)));
+        worlds.seen = other;
+        prop_assert_eq!(&plan, &told(worlds.plan()));
     }
 
     #[test]
@@ -715,7 +787,8 @@ proptest! {
         if plan.is_empty() && !choice.absent {
             prop_assert_eq!(&plan.desired, &plan.observed, "a difference that nothing is done about");
         }
-        let deletes = plan.actions.iter().any(|action| matches!(action.kind(), Kind::Delete { .. }));
+        let ends = |kind: &Kind| matches!(kind, Kind::Delete { .. } | Kind::KeepDisk { .. });
+        let deletes = plan.actions.iter().any(|action| ends(action.kind()));
         prop_assert!(plan.guards.is_empty() || deletes, "guards of an end that isn't planned");
     }
 }

@@ -159,7 +159,7 @@ fn locked_brings_the_locked_commit_or_fails() {
                 .into(),
             ..lock
         };
-        plan(Request { spec: &spec, lock: Some(&lock), locked: true, discards: &[] }, &world)
+        plan(Request { lock: Some(&lock), locked: true, ..Request::of(&spec) }, &world)
     };
     let plan = locked(Some(mine()), false).unwrap();
     assert_eq!(*plan.actions[0].kind(), Kind::FastForward { from: old(), to: mine() });

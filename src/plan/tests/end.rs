@@ -172,8 +172,11 @@ fn a_machine_that_is_going_by_our_doing_is_waited_for() {
 
 #[test]
 fn gone_by_our_doing_is_forgotten_and_gone_without_it_is_lost() {
-    let gone = |world: &mut Observed| set_status(world, "discontinued");
-    let lost = Blocked::Lost { machine: ID.to_owned() };
+    let gone = |world: &mut Observed| {
+        set_status(world, "discontinued");
+        world.cloud.volumes.clear();
+    };
+    let lost = Blocked::Lost { machine: ID.to_owned(), commit: Some(tip()), disk: None };
     let forget = Kind::Forget { machine: ID.to_owned() };
     for state in [State::Running, State::Absent] {
         let plan = changed(|spec, world| {
@@ -197,7 +200,7 @@ fn gone_by_our_doing_is_forgotten_and_gone_without_it_is_lost() {
 
 #[test]
 fn absence_is_not_believed_while_a_create_may_still_arrive() {
-    let intent = |noted_at| Some(Intent { nonce: "n-2".to_owned(), noted_at, asked: asked() });
+    let intent = |noted_at| Some(Intent { nonce: "n-2".to_owned(), noted_at, asked: asked(), boots: None });
     let settles = |change: &dyn Fn(&mut Observed)| {
         let (spec, mut world) = ended_world();
         change(&mut world);

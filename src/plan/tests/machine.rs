@@ -4,7 +4,7 @@ use super::*;
 
 fn candidates(plan: &Plan) -> Vec<(String, String, bool)> {
     let kind = plan.actions.iter().find_map(|action| match action.kind() {
-        Kind::Create { candidates } => Some(candidates.clone()),
+        Kind::Create { candidates, .. } => Some(candidates.clone()),
         _ => None,
     });
     kind.unwrap().into_iter().map(|c| (c.r#type, c.location, c.in_stock)).collect()
@@ -123,7 +123,7 @@ fn locked_takes_the_locked_machine_or_nothing() {
         let mut lock = super::super::lock(&spec, &world, None);
         never_rented(&mut world);
         change(&mut spec, &mut lock);
-        plan(Request { spec: &spec, lock: Some(&lock), locked: true, discards: &[] }, &world)
+        plan(Request { lock: Some(&lock), locked: true, ..Request::of(&spec) }, &world)
     };
     let found = candidates(&locked(|_, _| {}).unwrap());
     assert_eq!(shown(&found), [("small", "FIN-01", true)]);
@@ -156,7 +156,7 @@ fn each_status_gets_what_it_needs() {
         let unsettled = Blocked::Unsettled { machine: ID.to_owned(), status: status.to_owned() };
         assert_eq!(story(status, true), (vec![], vec![unsettled]), "{status}");
     }
-    assert_eq!(story("discontinued", true), (vec![], vec![Blocked::Lost { machine: ID.to_owned() }]));
+    assert_eq!(story("discontinued", true).0, ["recover", "create", "ready"]);
     assert_eq!(story("discontinued", false).0[..2], ["forget", "create"]);
     assert_eq!(story("no_capacity", false).0[..3], ["delete", "create", "ready"]);
     assert_eq!(story("deleting", false).0[..2], ["create", "ready"]);

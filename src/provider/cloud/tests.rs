@@ -31,6 +31,8 @@ fn order() -> Order {
     Order {
         r#type: "1V100.6V".into(),
         image: "ubuntu-24.04".into(),
+        boots: None,
+        market: Market::OnDemand,
         hostname: "lesson3".into(),
         description: "dacapo session=lesson3".into(),
         key_ids: vec!["k1".into()],
@@ -97,7 +99,7 @@ fn account(seen: &Seen) -> Reply {
 #[tokio::test]
 async fn one_look_costs_one_token_and_one_call_per_list() {
     let fake = cloud(|seen, _| account(seen)).await;
-    let seen = client(&fake).look().await.unwrap();
+    let seen = client(&fake).look(Market::OnDemand).await.unwrap();
     assert_eq!((fake.count("POST /v1/oauth2/token"), fake.seen().len()), (1, 9));
     let login = fake.seen().into_iter().find(|seen| seen.line.starts_with("POST")).unwrap();
     assert_eq!(
@@ -133,7 +135,7 @@ async fn an_account_in_euros_is_told_prices_in_euros() {
         _ => account(seen),
     })
     .await;
-    let seen = client(&fake).look().await.unwrap();
+    let seen = client(&fake).look(Market::OnDemand).await.unwrap();
     assert_eq!((seen.types[0].price_per_hour.micros, seen.currency.as_str()), (170_000, "eur"));
     assert_eq!(seen.balance.micros, 12_500_000);
 }
@@ -436,7 +438,7 @@ async fn debug_and_errors_show_no_secret() {
     .await;
     let client = client(&fake);
     let created = client.create(&action(), &order()).await;
-    let error = client.look().await.unwrap_err();
+    let error = client.look(Market::OnDemand).await.unwrap_err();
     let text = format!("{client:?} {created:?} {error:?} {:?}", client.delete(&action(), proof(), &[]).await);
     assert!(!text.contains("s3cr3t") && !text.contains("t0ken"), "{text}");
 }
@@ -445,5 +447,5 @@ async fn debug_and_errors_show_no_secret() {
 async fn a_look_can_be_had_on_another_thread() {
     let fake = cloud(|seen, _| account(seen)).await;
     let client = client(&fake);
-    tokio::spawn(async move { client.look().await.map(drop) }).await.unwrap().unwrap();
+    tokio::spawn(async move { client.look(Market::OnDemand).await.map(drop) }).await.unwrap().unwrap();
 }

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::Order;
 use crate::facts::{self, Money, PublicKey, Status};
 use crate::provider::http::{self, Answer, Trouble};
+use crate::world::Market;
 
 /// `GET /instances`, `GET /instances/{id}`.
 #[derive(Deserialize)]
@@ -28,6 +29,8 @@ pub(super) struct Instance {
     location: Text,
     #[serde(default, deserialize_with = "money")]
     price_per_hour: Money,
+    #[serde(default, deserialize_with = "or_default")]
+    is_spot: bool,
     #[serde(default, deserialize_with = "id_or_none")]
     os_volume_id: Option<Id>,
     #[serde(default, deserialize_with = "or_default")]
@@ -55,6 +58,7 @@ impl From<Instance> for facts::Instance {
             image: instance.image.0,
             location: instance.location.0,
             price_per_hour: instance.price_per_hour,
+            spot: instance.is_spot,
             os_volume,
             volumes,
             tags: by_key(instance.tags),
@@ -76,6 +80,14 @@ pub(super) struct Volume {
     instance_id: Option<Id>,
     #[serde(default, deserialize_with = "money")]
     base_hourly_cost: Money,
+    #[serde(default, deserialize_with = "money")]
+    monthly_price: Money,
+    #[serde(default, deserialize_with = "or_default")]
+    location: Text,
+    #[serde(default, deserialize_with = "time_or_none")]
+    created_at: Option<jiff::Timestamp>,
+    #[serde(default, deserialize_with = "time_or_none")]
+    deleted_at: Option<jiff::Timestamp>,
     #[serde(default, deserialize_with = "or_default")]
     tags: Vec<Tag>,
 }
@@ -89,6 +101,10 @@ impl From<Volume> for facts::Volume {
             size_gb: volume.size.round() as u32,
             instance: volume.instance_id.map(|id| id.0),
             price_per_hour: volume.base_hourly_cost,
+            price_per_month: volume.monthly_price,
+            location: volume.location.0,
+            created_at: volume.created_at,
+            deleted_at: volume.deleted_at,
             tags: by_key(volume.tags),
         }
     }
@@ -109,6 +125,8 @@ pub(super) struct InstanceType {
     instance_type: Text,
     #[serde(default, deserialize_with = "money")]
     price_per_hour: Money,
+    #[serde(default, deserialize_with = "money")]
+    spot_price: Money,
     #[serde(default, deserialize_with = "or_default")]
     supported_os: Vec<Text>,
     #[serde(default, deserialize_with = "or_default")]
@@ -126,6 +144,8 @@ impl From<InstanceType> for facts::InstanceType {
         Self {
             name: offer.instance_type.0,
             price_per_hour: offer.price_per_hour,
+            // A type without a spot market has none, or "0".
+            spot_price: Some(offer.spot_price).filter(|price| *price > Money::default()),
             images: offer.supported_os.into_iter().map(|image| image.0).collect(),
             gpus: offer.gpu.number_of_gpus,
         }
@@ -243,20 +263,43 @@ pub(super) fn fate(answer: &Answer, instance: &str) -> Result<Option<String>, Tr
 
 /// The body of `POST /instances`.
 pub(super) fn order(order: &Order) -> Value {
-    let Order { r#type, image, hostname, description, key_ids, location, os_volume_gb, os_volume_name, tags } =
-        order;
+    let Order {
+        r#type,
+        image,
+        boots,
+        hostname,
+        description,
+        key_ids,
+        location,
+        os_volume_gb,
+        os_volume_name,
+        market,
+        tags,
+    } = order;
+    let spot = *market == Market::Spot;
     let tags: Vec<Value> = tags.iter().map(|(key, value)| json!({"key": key, "value": value})).collect();
-    json!({
+    let mut body = json!({
         "instance_type": r#type,
-        "image": image,
+        "image": boots.as_ref().unwrap_or(image),
         "hostname": hostname,
         "description": description,
         "ssh_key_ids": key_ids,
         "location_code": location,
-        "os_volume": {"name": os_volume_name, "size": os_volume_gb, "tags": tags},
-        "is_spot": false,
+        "is_spot": spot,
         "tags": tags,
-    })
+    });
+    // A disk that is there already has its name, its size and its tags.
+    if boots.is_none() {
+        body["os_volume"] = json!({"name": os_volume_name, "size": os_volume_gb, "tags": tags});
+        // The machine may be taken away at any moment: its disk then waits in the trash, free and restorable.
+        if spot {
+            body["os_volume"]["on_spot_discontinue"] = json!("move_to_trash");
+        }
+    }
+    if spot {
+        body["contract"] = json!("SPOT");
+    }
+    body
 }
 
 /// Reads the id that a create call answered with: raw, quoted, or in an object.
@@ -319,6 +362,11 @@ impl From<String> for Text {
 fn id_or_none<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Id>, D::Error> {
     let text = Option::<String>::deserialize(from)?.filter(|text| !text.is_empty());
     text.map(Id::try_from).transpose().map_err(serde::de::Error::custom)
+}
+
+/// A time; null, missing, empty and unreadable are none.
+fn time_or_none<'de, D: Deserializer<'de>>(from: D) -> Result<Option<jiff::Timestamp>, D::Error> {
+    Ok(Option::<String>::deserialize(from)?.and_then(|text| text.parse().ok()))
 }
 
 fn is_uuid(text: &str) -> bool {

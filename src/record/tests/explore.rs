@@ -22,11 +22,36 @@ enum Leg {
     UpOnce,
     Down,
     DownOnce,
+    /// The machine goes, its disk stays.
+    Keep,
+    KeepOnce,
+    /// The machine makes way for another kind.
+    Replace,
+    ReplaceOnce,
 }
 
 impl Leg {
     fn is_up(self) -> bool {
-        matches!(self, Self::Up | Self::UpOnce)
+        matches!(self, Self::Up | Self::UpOnce | Self::Replace | Self::ReplaceOnce)
+    }
+
+    fn is_tried_once(self) -> bool {
+        matches!(self, Self::UpOnce | Self::DownOnce | Self::KeepOnce | Self::ReplaceOnce)
+    }
+
+    /// What the plan asks of the protocol: a machine of another kind than is wanted goes first.
+    fn goal(self, record: &Record) -> Goal {
+        let other = Machine { r#type: "other".to_owned(), ..asked() };
+        match self {
+            Self::Up | Self::UpOnce => running(),
+            Self::Down | Self::DownOnce => Goal::Absent,
+            Self::Keep | Self::KeepOnce => Goal::Kept,
+            Self::Replace | Self::ReplaceOnce => {
+                let there = record.machine.as_ref().and_then(|machine| machine.asked.as_ref());
+                let differs = there.is_some_and(|there| *there != other);
+                if differs { Goal::Absent } else { Goal::Running(Box::new(other)) }
+            }
+        }
     }
 }
 
@@ -40,6 +65,10 @@ enum Rule {
     NoIntent,
     /// A machine that is gone is forgotten at once.
     NoGone,
+    /// A disk that was kept is forgotten.
+    NoDisk,
+    /// A machine that is to leave its disk is deleted with it.
+    DeleteDisk,
     /// The id is noted only after the machine has come up.
     LateId,
 }
@@ -47,8 +76,8 @@ enum Rule {
 #[derive(Clone)]
 struct Story {
     legs: &'static [Leg],
-    /// How many of the first machines end in `no_capacity`.
-    failing: usize,
+    /// Which machines, in the order of their creation, end in `no_capacity`.
+    failing: &'static [usize],
 }
 
 #[derive(Clone)]
@@ -57,9 +86,18 @@ struct Vm {
     fails: bool,
     made: i64,
     ended: Option<i64>,
+    off: bool,
     /// Somebody of ours worked on it.
     worked: bool,
-    /// Its work is nowhere else.
+    disk: usize,
+    other_kind: bool,
+}
+
+#[derive(Clone, Default)]
+struct VmDisk {
+    /// It is gone, or goes with its machine.
+    deleted: bool,
+    /// Work on it is nowhere else.
     unsaved: bool,
 }
 
@@ -67,8 +105,9 @@ struct Vm {
 struct Cloud {
     tick: i64,
     vms: Vec<Vm>,
-    late: Vec<(i64, String)>,
-    failing: usize,
+    disks: Vec<VmDisk>,
+    late: Vec<(i64, Intent)>,
+    failing: &'static [usize],
 }
 
 impl Cloud {
@@ -82,16 +121,39 @@ impl Cloud {
             let (arrived, late) =
                 std::mem::take(&mut self.late).into_iter().partition(|(when, _)| *when <= self.tick);
             self.late = late;
-            let arrived: Vec<(i64, String)> = arrived;
-            arrived.into_iter().for_each(|(_, nonce)| drop(self.create(nonce)));
+            let arrived: Vec<(i64, Intent)> = arrived;
+            arrived.into_iter().for_each(|(_, intent)| drop(self.create(&intent)));
         }
     }
 
-    fn create(&mut self, nonce: String) -> String {
-        let fails = self.vms.len() < self.failing;
+    /// Takes an order; none for one that would boot a disk which a machine still has, or which is gone.
+    fn create(&mut self, intent: &Intent) -> Option<String> {
+        let disk = match &intent.boots {
+            Some(disk) => disk_number(disk),
+            None => {
+                self.disks.push(VmDisk::default());
+                self.disks.len() - 1
+            }
+        };
+        let held = self.vms.iter().any(|vm| vm.disk == disk && self.is_there(vm));
+        if held || self.disks[disk].deleted {
+            return None;
+        }
+        let fails = self.failing.contains(&self.vms.len());
         let (made, ended) = (self.tick, None);
-        self.vms.push(Vm { nonce, fails, made, ended, worked: false, unsaved: false });
-        (self.vms.len() - 1).to_string()
+        let other_kind = intent.asked.r#type == "other";
+        let nonce = intent.nonce.clone();
+        self.vms.push(Vm { nonce, fails, made, ended, off: false, worked: false, disk, other_kind });
+        Some((self.vms.len() - 1).to_string())
+    }
+
+    fn is_there(&self, vm: &Vm) -> bool {
+        vm.ended.is_none_or(|ended| ended >= self.tick)
+    }
+
+    /// The disks that bill: those that no machine takes with it.
+    fn billing_disks(&self) -> Vec<String> {
+        (0..self.disks.len()).filter(|disk| !self.disks[*disk].deleted).map(disk_id).collect()
     }
 
     fn shown(&self, number: usize, tick: i64) -> Option<Instance> {
@@ -104,12 +166,15 @@ impl Cloud {
             Some(ended) if ended == tick => Status::Deleting,
             _ if vm.made == tick => Status::Provisioning,
             _ if vm.fails => Status::Failed("no_capacity".to_owned()),
+            _ if vm.off => Status::Offline,
             _ => Status::Running,
         };
         Some(Instance {
             created_at: at(vm.made * TICK),
             tags: BTreeMap::new(),
             description: description("lesson3", "abcd", &vm.nonce),
+            os_volume: Some(disk_id(vm.disk)),
+            volumes: vec![disk_id(vm.disk)],
             ..instance(&number.to_string(), "", status)
         })
     }
@@ -128,11 +193,20 @@ impl Cloud {
     }
 }
 
+fn disk_id(number: usize) -> String {
+    format!("disk-{number}")
+}
+
+fn disk_number(id: &str) -> usize {
+    id.strip_prefix("disk-").and_then(|number| number.parse().ok()).expect("the model's own id")
+}
+
 /// What a run is about to do to the outside.
 enum Effect {
     Write(Box<Record>),
     Post(Intent),
-    Delete(String),
+    ShutDown(String),
+    Delete { id: String, keeps: bool },
 }
 
 #[derive(Clone, Copy)]
@@ -182,11 +256,25 @@ struct Found {
     two_at_work: u64,
     stopped: u64,
     endless: u64,
+    /// A disk bills that the record doesn't know of.
+    stray: u64,
+    /// A disk was kept, and the next machine has another.
+    not_booted: u64,
+    /// The machine is of another kind than was asked for.
+    wrong_kind: u64,
 }
 
 impl Found {
     fn violations(&self) -> u64 {
-        self.not_one + self.billing + self.lost + self.two_at_work + self.stopped + self.endless
+        self.not_one
+            + self.billing
+            + self.lost
+            + self.two_at_work
+            + self.stopped
+            + self.endless
+            + self.stray
+            + self.not_booted
+            + self.wrong_kind
     }
 }
 
@@ -252,7 +340,7 @@ impl Explorer {
         let list = case.cloud.list();
         let recorded = case.record.machine.as_ref().and_then(|machine| case.cloud.exact(&machine.id));
         let view = View { now: case.cloud.now(), list: &list, recorded: recorded.as_ref() };
-        let goal = if leg.is_up() { running() } else { Goal::Absent };
+        let goal = leg.goal(&case.record);
         if let Some(id) = case.unnoted.clone() {
             return self.note_late(case, id);
         }
@@ -263,13 +351,17 @@ impl Explorer {
         match next_within(window, &case.record, view, &goal, &mut case.hand) {
             Step::Write(record) => Some(self.write(case, record)),
             Step::Post(intent) => Some(Effect::Post(intent)),
-            Step::Delete(proof) => Some(Effect::Delete(proof.machine().to_owned())),
+            Step::ShutDown(id) => Some(Effect::ShutDown(id)),
+            Step::Delete(proof) => {
+                let keeps = proof.keeps_disk() && self.rule != Rule::DeleteDisk;
+                Some(Effect::Delete { id: proof.machine().to_owned(), keeps })
+            }
             Step::Wait(_) => {
                 case.cloud.pass(1);
                 None
             }
             Step::Prove => {
-                self.prove(case);
+                self.prove(case, &goal);
                 None
             }
             Step::Done(machine) => self.done(case, leg, machine),
@@ -284,6 +376,7 @@ impl Explorer {
     fn write(&self, case: &mut Case, mut record: Box<Record>) -> Effect {
         match self.rule {
             Rule::NoGone => record.gone.clear(),
+            Rule::NoDisk => record.disk = None,
             Rule::NoIntent if record.intent.is_some() => {
                 case.hand.noted = None;
                 return Effect::Post(record.intent.expect("it was looked at"));
@@ -303,11 +396,13 @@ impl Explorer {
         Some(Effect::Write(Box::new(case.record.clone().with_created(id))))
     }
 
-    /// Saves the work and takes the proof, as apply does.
-    fn prove(&self, case: &mut Case) {
+    /// Saves the work and takes the proof, as apply does; where the disk stays nothing is saved.
+    fn prove(&self, case: &mut Case, goal: &Goal) {
         let Some(machine) = &case.record.machine else { return };
         let number: usize = machine.id.parse().expect("the model's ids are numbers");
-        case.cloud.vms[number].unsaved = false;
+        let keeps = *goal == Goal::Kept;
+        let disk = case.cloud.vms[number].disk;
+        case.cloud.disks[disk].unsaved &= keeps;
         let evidence = guard::Evidence {
             machine: &machine.id,
             taken_at: case.cloud.now(),
@@ -317,19 +412,26 @@ impl Explorer {
             artifacts: &BTreeMap::new(),
             stored: &[],
         };
-        case.hand.proof = Some(guard::prove(&evidence, &[]).expect("it holds nothing"));
+        let judge = if keeps { guard::prove_kept } else { guard::prove };
+        case.hand.proof = Some(judge(&evidence, &[]).expect("nothing on it would be lost"));
     }
 
     /// The protocol says done: a machine that came up is logged in to and worked on, then the leg is over.
     fn done(&mut self, case: &mut Case, leg: Leg, machine: Option<String>) -> Option<Effect> {
         let Some(id) = machine else {
+            if matches!(leg, Leg::Replace | Leg::ReplaceOnce) {
+                return None;
+            }
             let mut later = case.cloud.clone();
             later.pass(3600 / TICK);
             self.found.billing += u64::from(leg.is_up() || later.alive() > 0);
+            self.found_stray(&later, &case.record);
             self.next_leg(case);
             return None;
         };
         if case.cloud.exact(&id).is_none_or(|vm| vm.status != Status::Running) {
+            // A machine that was shut down is started, as the plan says.
+            case.cloud.vms[id.parse::<usize>().expect("the model's ids are numbers")].off = false;
             case.cloud.pass(1);
             return None;
         }
@@ -339,18 +441,34 @@ impl Explorer {
             rented.login = true;
             return Some(Effect::Write(Box::new(record)));
         }
-        self.work(case, &id);
+        self.work(case, leg, &id);
         let mut later = case.cloud.clone();
         later.pass(LAG + LATE + 1);
         self.found.not_one += u64::from(later.alive() != 1);
+        self.found_stray(&later, &case.record);
         self.next_leg(case);
         None
     }
 
-    fn work(&mut self, case: &mut Case, id: &str) {
+    /// Every disk that bills is the machine's or the one that the record says is waiting.
+    fn found_stray(&mut self, cloud: &Cloud, record: &Record) {
+        let machine = record.machine.as_ref().and_then(|machine| machine.id.parse::<usize>().ok());
+        let attached = machine.map(|number| disk_id(cloud.vms[number].disk));
+        let waiting = record.disk.as_ref().map(|disk| disk.volume.clone());
+        let known = |disk: &String| Some(disk) == attached.as_ref() || Some(disk) == waiting.as_ref();
+        self.found.stray += u64::from(!cloud.billing_disks().iter().all(known));
+    }
+
+    fn work(&mut self, case: &mut Case, leg: Leg, id: &str) {
         let number: usize = id.parse().expect("the model's ids are numbers");
         let vm = &mut case.cloud.vms[number];
-        (vm.worked, vm.unsaved) = (true, true);
+        let wanted = matches!(leg, Leg::Replace | Leg::ReplaceOnce);
+        self.found.wrong_kind += u64::from(wanted && !vm.other_kind);
+        let disk = vm.disk;
+        vm.worked = true;
+        let elsewhere = |(number, other): (usize, &VmDisk)| number != disk && other.unsaved;
+        self.found.not_booted += u64::from(case.cloud.disks.iter().enumerate().any(elsewhere));
+        case.cloud.disks[disk].unsaved = true;
         let at_work = case.cloud.vms.iter().filter(|vm| vm.worked && vm.ended.is_none()).count();
         self.found.two_at_work += u64::from(at_work > 1);
     }
@@ -370,7 +488,7 @@ impl Explorer {
             self.strike(&mut other, effect, fault);
             if matches!(fault, Fault::KilledBefore | Fault::KilledAfter | Fault::LateAndKilled) {
                 other.fresh_laptop();
-                other.leg += usize::from(matches!(leg, Leg::UpOnce | Leg::DownOnce));
+                other.leg += usize::from(leg.is_tried_once());
             }
             self.run(other);
         }
@@ -381,7 +499,7 @@ impl Explorer {
             (_, Fault::KilledBefore) => {}
             (_, Fault::ErrorBefore) => case.cloud.pass(1),
             (Effect::Post(intent), Fault::Late | Fault::LateAndKilled) => {
-                case.cloud.late.push((case.cloud.tick + LATE, intent.nonce.clone()));
+                case.cloud.late.push((case.cloud.tick + LATE, intent.clone()));
                 case.cloud.pass(1);
             }
             (effect, _) => drop(self.take_effect(case, effect)),
@@ -391,7 +509,12 @@ impl Explorer {
     /// The effect, and the answer to it.
     fn carry_out(&mut self, case: &mut Case, effect: Effect) {
         let answer = self.take_effect(case, &effect);
-        let (Effect::Post(intent), Some(id)) = (effect, answer) else { return };
+        let Effect::Post(intent) = effect else { return };
+        // Clearly refused: the intent is closed, and the run ends with an error; the next one goes on.
+        let Some(id) = answer else {
+            case.record.intent = None;
+            return case.fresh_laptop();
+        };
         if self.rule == Rule::LateId {
             case.unnoted = Some(id);
             return;
@@ -409,15 +532,21 @@ impl Explorer {
                 case.record = (**record).clone();
                 None
             }
-            Effect::Post(intent) => Some(case.cloud.create(intent.nonce.clone())),
-            Effect::Delete(id) => {
+            Effect::Post(intent) => case.cloud.create(intent),
+            Effect::ShutDown(id) => {
+                case.cloud.vms[id.parse::<usize>().expect("the model's ids are numbers")].off = true;
+                None
+            }
+            Effect::Delete { id, keeps } => {
                 let number: usize = id.parse().expect("the model's ids are numbers");
                 let tick = case.cloud.tick;
                 let vm = &mut case.cloud.vms[number];
                 // A machine that is being built can't be deleted.
                 if vm.ended.is_none() && vm.made < tick {
                     vm.ended = Some(tick + 1);
-                    self.found.lost += u64::from(vm.unsaved);
+                    let disk = &mut case.cloud.disks[vm.disk];
+                    disk.deleted = !keeps;
+                    self.found.lost += u64::from(disk.unsaved && !keeps);
                 }
                 None
             }
@@ -427,13 +556,23 @@ impl Explorer {
     }
 }
 
-const STORIES: [(&str, Story); 6] = [
-    ("up, then down", Story { legs: &[Leg::Up, Leg::Down], failing: 0 }),
-    ("up cut off, then down", Story { legs: &[Leg::UpOnce, Leg::Down], failing: 0 }),
-    ("up and down, twice", Story { legs: &[Leg::Up, Leg::Down, Leg::Up, Leg::Down], failing: 0 }),
-    ("down cut off, then up", Story { legs: &[Leg::Up, Leg::DownOnce, Leg::Up, Leg::Down], failing: 0 }),
-    ("no capacity at first", Story { legs: &[Leg::Up, Leg::Down], failing: 2 }),
-    ("no capacity, up cut off, then down", Story { legs: &[Leg::UpOnce, Leg::Down], failing: 1 }),
+const STORIES: [(&str, Story); 13] = [
+    ("up, then down", Story { legs: &[Leg::Up, Leg::Down], failing: &[] }),
+    ("up cut off, then down", Story { legs: &[Leg::UpOnce, Leg::Down], failing: &[] }),
+    ("up and down, twice", Story { legs: &[Leg::Up, Leg::Down, Leg::Up, Leg::Down], failing: &[] }),
+    ("down cut off, then up", Story { legs: &[Leg::Up, Leg::DownOnce, Leg::Up, Leg::Down], failing: &[] }),
+    ("no capacity at first", Story { legs: &[Leg::Up, Leg::Down], failing: &[0, 1] }),
+    ("no capacity, up cut off, then down", Story { legs: &[Leg::UpOnce, Leg::Down], failing: &[0] }),
+    (
+        "a disk kept, booted and ended",
+        Story { legs: &[Leg::Up, Leg::Keep, Leg::Up, Leg::Down], failing: &[] },
+    ),
+    ("keeping cut off, then up", Story { legs: &[Leg::Up, Leg::KeepOnce, Leg::Up, Leg::Down], failing: &[] }),
+    ("keeping cut off, then down", Story { legs: &[Leg::Up, Leg::KeepOnce, Leg::Down], failing: &[] }),
+    ("booting cut off", Story { legs: &[Leg::Up, Leg::Keep, Leg::UpOnce, Leg::Up, Leg::Down], failing: &[] }),
+    ("no capacity for a kept disk", Story { legs: &[Leg::Up, Leg::Keep, Leg::Up, Leg::Down], failing: &[1] }),
+    ("replaced", Story { legs: &[Leg::Up, Leg::Replace, Leg::Down], failing: &[] }),
+    ("replacing cut off, then down", Story { legs: &[Leg::Up, Leg::ReplaceOnce, Leg::Down], failing: &[] }),
 ];
 
 fn depth() -> usize {
@@ -463,6 +602,13 @@ fn every_broken_rule_is_found_out() {
     assert!(found(Rule::NoIntent, 0).not_one > 0, "a POST without a note is repeated");
     assert!(found(Rule::NoIntent, 1).billing > 0, "a POST without a note is forgotten");
     assert!(found(Rule::NoGone, 2).stopped > 0, "a machine that is gone looks alive while the list lags");
+    let found_at_once = |rule| explore(rule, &STORIES[6].1, 0);
+    assert!(found_at_once(Rule::NoDisk).stray > 0, "a kept disk that is forgotten bills unseen");
+    assert!(found_at_once(Rule::NoDisk).not_booted > 0, "a kept disk that is forgotten isn't booted again");
+    assert!(
+        found_at_once(Rule::DeleteDisk).lost > 0,
+        "a disk that goes with its machine takes the work along"
+    );
     assert_eq!(found(Rule::Window(LAG + LATE + 1), 1).violations(), 0, "the window needs no more than this");
 }
 
