@@ -4,11 +4,14 @@ import json
 import os
 import re
 import subprocess
+import sys
 import threading
 import time
 
 from bench import ROOT, most_memory
 
+# The one that the others run in: `python3` may be a wrapper that looks for it first.
+PYTHON = os.path.realpath(sys.executable)
 SERVER = ROOT / "src" / "provider" / "server"
 
 
@@ -32,7 +35,7 @@ class Helper:
         self.secret = secret
         self.began = time.monotonic()
         self.process = subprocess.Popen(
-            ["python3", "-I", "-c", start], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            [PYTHON, "-I", "-c", start], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             env={"HOME": str(home), "PATH": os.environ["PATH"]}, cwd=home)
         self.memory = 0
         watch = threading.Thread(target=self.watch, daemon=True)

@@ -23,7 +23,9 @@ def session(bench, count):
     """Ends a session with so many new artifacts, and begins it again with all of them."""
     folder = bench.home(f"session-{count}")
     (folder / "session.toml").write_text(spec(count))
-    with bench.world(f"session-{count}/world", clock_speed=600.0) as world:
+    with bench.world(f"session-{count}/world", clock_speed=120.0) as world:
+        # A machine whose bill can't be paid is shut down, and hours go by here.
+        world.set(cloud={"balance": 1_000_000})
         program(folder, "up", "--yes")
         program(folder, "run", "--", "python3", "-c", FILES, str(count), str(SIZE))
         stored = watched(world, count, "store", lambda: program(folder, "down", "--yes"))

@@ -122,7 +122,7 @@ async fn environment(providers: &Providers, spec: &Spec, observed: &Observed) ->
     let Server::Seen(_) = observed.server else { return None };
     let (rented, instance) = (observed.record.machine.as_ref()?, observed.instance()?);
     let ask = SurroundingsRequest { checkout: spec.repo.path.clone(), artifacts: Vec::new() };
-    let server = Host::Server(providers.connect(spec, rented, instance, false).await.ok()?);
+    let mut server = Host::server(providers.connect(spec, rented, instance, false).await.ok()?);
     let surroundings = server.surroundings(&ask).await;
     server.close().await;
     Some(surroundings.ok()?.environment)

@@ -20,6 +20,7 @@ pub(super) struct Shared {
     server: Option<Host>,
     laptop: Option<Host>,
     listing: Option<Listing>,
+    free_space: Option<u64>,
     surroundings: BTreeMap<Place, Surroundings>,
 }
 
@@ -62,7 +63,7 @@ impl Shared {
             return Ok(host);
         }
         let host = match place {
-            Place::Server => Host::Server(connect(context, record, false).await?),
+            Place::Server => Host::server(connect(context, record, false).await?),
             Place::Laptop => Host::laptop(checkout_root(context.spec_directory, &context.spec.repo.url))?,
         };
         Ok(held.insert(host))
@@ -107,8 +108,23 @@ impl Shared {
         Ok(self.listing.as_mut().expect("it was put there just now"))
     }
 
-    /// Takes up in the listing, where there is one, what was stored just now.
+    /// Returns how many bytes the store has left; it is asked again only when `wanted` might not fit.
+    pub(super) async fn free_space(&mut self, providers: &Providers, wanted: u64) -> Result<u64> {
+        match self.free_space {
+            // Whoever else writes there meanwhile has this much room.
+            Some(free) if free / 2 >= wanted => Ok(free),
+            _ => Ok(*self.free_space.insert(providers.store()?.free_space().await?)),
+        }
+    }
+
+    /// Forgets how much space there was.
+    pub(super) fn forget_space(&mut self) {
+        self.free_space = None;
+    }
+
+    /// Takes up what was stored just now.
     pub(super) fn add(&mut self, file: StoredFile) {
+        self.free_space = self.free_space.map(|free| free.saturating_sub(file.size));
         if let Some(listing) = &mut self.listing {
             listing.store.files.push(file);
         }

@@ -120,7 +120,7 @@ impl Job<'_> {
     async fn files_on_laptop(&self) -> Result<Option<BTreeMap<String, ArtifactFile>>> {
         let Wish::Transfers(Moved { laptop: true, .. }) = self.wish else { return Ok(None) };
         let spec = &self.loaded.spec;
-        let host = Host::laptop(checkout_root(&self.loaded.directory, &spec.repo.url))?;
+        let mut host = Host::laptop(checkout_root(&self.loaded.directory, &spec.repo.url))?;
         Ok(Some(host.files(&artifact_paths(spec)).await?))
     }
 

@@ -125,7 +125,7 @@ pub async fn seed(ready: &Ready, spec: &Spec, spec_directory: &Path) -> Result<(
     match &spec.store {
         Some(store) if spec.artifacts.values().any(|artifact| named_like_it(&artifact.path)) => {
             let uploaded = "2026-11-20T18:30:00Z".parse().expect("it is a time");
-            admin.seed_store(&format!("{}/{name}", store.as_str()), bytes, uploaded).await
+            admin.seed_store_once(&format!("{}/{name}", store.as_str()), bytes, uploaded).await
         }
         _ => Ok(()),
     }

@@ -14,6 +14,7 @@ mod trouble;
 mod wire;
 
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use openssh::Session;
@@ -58,7 +59,7 @@ const AGAIN: Duration = Duration::from_millis(100);
 
 /// A login on the server; ends when dropped.
 pub struct Connection {
-    session: Option<Session>,
+    session: Option<Arc<Session>>,
     host_key: String,
     login: Login,
     forwards_agent: bool,
@@ -77,7 +78,7 @@ impl Connection {
     /// the server offers it to all later ones.
     pub async fn open(login: Login, forward_agent: bool) -> Result<Self> {
         let Entered { session, host_key } = login.enter(forward_agent).await?;
-        Ok(Self { session: Some(session), host_key, login, forwards_agent: forward_agent })
+        Ok(Self { session: Some(Arc::new(session)), host_key, login, forwards_agent: forward_agent })
     }
 
     /// Returns the host key, `ssh-ed25519 AAAA…`, that must be pinned from now on.
@@ -118,7 +119,7 @@ impl Connection {
 
     /// Ends the connection.
     pub async fn close(mut self) {
-        if let Some(session) = self.session.take() {
+        if let Some(session) = self.session.take().and_then(Arc::into_inner) {
             let _ = timeout(CLOSE, session.close()).await;
         }
     }
@@ -142,7 +143,7 @@ impl Connection {
 
     /// Starts `python3` on the server: by a child of ours where the agent goes with it, which the
     /// multiplexing crate can't ask for.
-    async fn start(&self, what: &str) -> Result<Started<'_>> {
+    async fn start(&self, what: &str) -> Result<Started> {
         let arguments = exchange::python_arguments();
         if self.forwards_agent {
             let mut command = self.own_ssh("python3", &arguments, true);
@@ -157,10 +158,10 @@ impl Connection {
     /// Runs `python3` in a session of its own, its three streams pipes.
     ///
     /// Waits a little for one that is still ending, in case the server allows no second one.
-    async fn session_for(&self, what: &str, arguments: &[String]) -> Result<openssh::Child<&Session>> {
+    async fn session_for(&self, what: &str, arguments: &[String]) -> Result<openssh::Child<Arc<Session>>> {
         let since = Instant::now();
         loop {
-            let mut command = self.session().command("python3");
+            let mut command = Arc::clone(self.session()).arc_command("python3");
             command.args(arguments);
             command.stdin(openssh::Stdio::piped());
             command.stdout(openssh::Stdio::piped()).stderr(openssh::Stdio::piped());
@@ -208,7 +209,7 @@ impl Connection {
         command
     }
 
-    fn session(&self) -> &Session {
+    fn session(&self) -> &Arc<Session> {
         self.session.as_ref().expect("only `close` takes the session, and it takes the connection with it")
     }
 

@@ -70,9 +70,19 @@ impl Admin {
         self.post("seed", &json!({"url": url, "source": source})).await.map(drop)
     }
 
-    /// Puts a file into the Dropbox as if it had been uploaded at `modified`.
+    /// Puts a file into the Dropbox as if it had been uploaded at `modified`, over what is there.
     pub async fn seed_store(&self, path: &str, bytes: &[u8], modified: Timestamp) -> Result<()> {
-        let body = json!({"path": path, "bytes": STANDARD.encode(bytes), "modified": modified});
+        self.put_into_store(path, bytes, modified, false).await
+    }
+
+    /// The same, unless there ever was something: what was deleted or replaced stays so.
+    pub async fn seed_store_once(&self, path: &str, bytes: &[u8], modified: Timestamp) -> Result<()> {
+        self.put_into_store(path, bytes, modified, true).await
+    }
+
+    async fn put_into_store(&self, path: &str, bytes: &[u8], modified: Timestamp, once: bool) -> Result<()> {
+        let bytes = STANDARD.encode(bytes);
+        let body = json!({"path": path, "bytes": bytes, "modified": modified, "once": once});
         self.post("seed_store", &body).await.map(drop)
     }
 

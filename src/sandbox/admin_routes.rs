@@ -43,6 +43,9 @@ struct SeedStore {
     path: String,
     bytes: String,
     modified: Timestamp,
+    /// Not where there ever was something.
+    #[serde(default)]
+    once: bool,
 }
 
 /// Answers one admin request; all of them need the world's key.
@@ -105,7 +108,10 @@ fn plan(call: &Call) -> Result<Plan> {
 fn seed_store(host: &Host, seed: &SeedStore) -> Result<Value> {
     let bytes = STANDARD.decode(&seed.bytes);
     let bytes = bytes.map_err(|error| Error::new("`bytes` is not base64").because(&error))?;
-    let placed = host.with_world(|world, _| world.store.seed(&seed.path, &bytes, seed.modified))?;
+    let placed = host.with_world(|world, _| match seed.once && world.store.ever_had(&seed.path) {
+        true => Ok(Value::Null),
+        false => world.store.seed(&seed.path, &bytes, seed.modified),
+    })?;
     placed.map_err(|why| Error::new(format!("cannot put `{}` into the Dropbox", seed.path)).why(why))
 }
 

@@ -74,7 +74,7 @@ fn rate(text: &str) -> Result<u64, String> {
     let split = units.iter().find_map(|(name, unit)| Some((text.strip_suffix(name)?, unit)));
     let (number, unit) = split.ok_or_else(refused)?;
     let bytes = number.parse::<f64>().map_err(|_| refused())? * unit;
-    (bytes >= 1000.0 && bytes <= 1e12).then_some(bytes as u64).ok_or_else(refused)
+    (1e3..=1e12).contains(&bytes).then_some(bytes as u64).ok_or_else(refused)
 }
 
 /// A connection as its client would see it over a link; without one, as it is.
@@ -135,16 +135,20 @@ impl AsyncRead for Linked {
         }
         let room = ready!(reading.room(cx, pace, Way::In, buf.remaining()));
         let before = buf.filled().len();
-        if room >= buf.remaining() {
-            ready!(Pin::new(stream).poll_read(cx, buf))?;
+        let read = if room >= buf.remaining() {
+            Pin::new(stream).poll_read(cx, buf)
         } else {
             let mut part = ReadBuf::new(buf.initialize_unfilled_to(room));
-            ready!(Pin::new(stream).poll_read(cx, &mut part))?;
+            let read = Pin::new(stream).poll_read(cx, &mut part);
             let count = part.filled().len();
             buf.advance(count);
-        }
+            read
+        };
         pace.passed(buf.filled().len() - before);
-        Poll::Ready(Ok(()))
+        if read.is_pending() {
+            pace.held_up();
+        }
+        read
     }
 }
 
@@ -163,13 +167,17 @@ impl AsyncWrite for Linked {
         let there = bufs.iter().map(|buf| buf.len()).sum();
         let room = ready!(writing.room(cx, pace, Way::Out, there));
         let written = if room >= there {
-            ready!(Pin::new(stream).poll_write_vectored(cx, bufs))?
+            Pin::new(stream).poll_write_vectored(cx, bufs)
         } else {
             let first = bufs.iter().find(|buf| !buf.is_empty()).map_or(&[][..], |buf| buf);
-            ready!(Pin::new(stream).poll_write(cx, &first[..first.len().min(room)]))?
+            Pin::new(stream).poll_write(cx, &first[..first.len().min(room)])
         };
-        pace.passed(written);
-        Poll::Ready(Ok(written))
+        match written {
+            Poll::Ready(Ok(count)) => pace.passed(count),
+            Poll::Ready(Err(_)) => {}
+            Poll::Pending => pace.held_up(),
+        }
+        written
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -27,6 +27,7 @@ use super::sent::Sent;
 use super::server::SshFaults;
 use super::ssh_side::{SshNeeds, SshSide};
 use super::state::{Vault, World, cannot_use, prepare, write_whole};
+use super::store::{Place, Places};
 use super::wire::{Call, LARGEST_BODY, Reply, form};
 use super::{Options, Ready};
 use crate::error::{Error, Result};
@@ -43,6 +44,7 @@ pub struct Host {
     pub(super) journal: Journal,
     pub(super) ssh: SshSide,
     pub(super) faults: Faults,
+    places: Places,
     kept: Arc<Mutex<Kept>>,
     last_used: Mutex<Instant>,
     stop: watch::Sender<bool>,
@@ -100,9 +102,10 @@ pub async fn serve_with<F: Future<Output = Result<SshSide>>>(
 
     let (stop, stopped) = watch::channel(false);
     let last_used = Mutex::new(Instant::now());
-    let faults = Faults::default();
+    let (faults, places) = (Faults::default(), Places::default());
     let ready_path = ready_file.clone();
-    let host = Arc::new(Host { clock, journal, ssh, faults, kept, last_used, stop, ready_file: ready_path });
+    let host =
+        Arc::new(Host { clock, journal, ssh, faults, places, kept, last_used, stop, ready_file: ready_path });
     let urls = [&cloud, &api, &content, &admin].map(|door| door.url.clone());
     let mut serving = JoinSet::new();
     for (service, door) in [
@@ -193,7 +196,16 @@ impl Host {
         let reply = match service {
             Service::Cloud => self.with_world(|world, now| world.cloud.answer(call, now)),
             Service::DropboxApi => self.with_world(|world, now| world.store.answer_api(call, now)),
-            Service::DropboxContent => self.with_world(|world, now| world.store.answer_content(call, now)),
+            Service::DropboxContent => {
+                let own = Place::of(call).map(|place| self.places.take(place));
+                if let Some(own) = &own {
+                    let path = lock_kept(&self.kept).world.store.ahead(own.place());
+                    if path.is_some_and(|path| own.put_down(call, path)) {
+                        call.body.note_put_down();
+                    }
+                }
+                self.with_world(|world, now| world.store.answer_content(call, now))
+            }
             Service::Admin => return admin_routes::answer(self, call),
         };
         reply.unwrap_or_else(|error| Reply::text(500, error.to_string()))

@@ -14,6 +14,7 @@ use crate::digest::{Blocks, ContentHash, ContentHasher};
 pub struct Sent {
     bytes: Bytes,
     blocks: OnceLock<Blocks>,
+    put_down: OnceLock<()>,
 }
 
 impl Sent {
@@ -36,12 +37,22 @@ impl Sent {
             }
         }
         let blocks = if hashed { OnceLock::from(hasher.blocks()) } else { OnceLock::new() };
-        Some(Self { bytes: bytes.into(), blocks })
+        Some(Self { bytes: bytes.into(), blocks, put_down: OnceLock::new() })
     }
 
     /// Returns a part of it.
     pub fn part(&self, range: Range<usize>) -> Self {
         Self::from(self.bytes.slice(range))
+    }
+
+    /// Notes that the bytes are on disk where they belong.
+    pub fn note_put_down(&self) {
+        let _ = self.put_down.set(());
+    }
+
+    /// Returns whether the bytes are on disk where they belong.
+    pub fn are_put_down(&self) -> bool {
+        self.put_down.get().is_some()
     }
 
     /// Returns the digests of its blocks.
@@ -61,7 +72,7 @@ impl Sent {
 
 impl From<Bytes> for Sent {
     fn from(bytes: Bytes) -> Self {
-        Self { bytes, blocks: OnceLock::new() }
+        Self { bytes, ..Self::default() }
     }
 }
 

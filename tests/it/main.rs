@@ -12,6 +12,7 @@ mod hash;
 mod interrupt;
 mod killed;
 mod matrix;
+mod prune;
 mod readme;
 mod recovery;
 mod ssh_faults;

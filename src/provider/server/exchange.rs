@@ -5,13 +5,14 @@
 
 use std::pin::Pin;
 use std::process::ExitStatus;
+use std::sync::Arc;
 use std::time::Duration;
 
 use openssh::{ChildStderr, ChildStdin, ChildStdout};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{
-    AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader,
+    AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader, Take,
 };
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -62,15 +63,15 @@ pub(super) fn python_arguments() -> [String; 3] {
 }
 
 /// A started `python3`, wherever it runs.
-pub(super) struct Started<'s> {
+pub(super) struct Started {
     input: Box<dyn AsyncWrite + Send + Unpin>,
     output: Box<dyn AsyncRead + Send + Unpin>,
     errors: Box<dyn AsyncRead + Send + Unpin>,
-    process: Process<'s>,
+    process: Process,
 }
 
-enum Process<'s> {
-    Remote(openssh::Child<&'s openssh::Session>),
+enum Process {
+    Remote(openssh::Child<Arc<openssh::Session>>),
     Own(tokio::process::Child),
 }
 
@@ -81,9 +82,9 @@ enum End {
     Lost(String),
 }
 
-impl<'s> Started<'s> {
+impl Started {
     /// Takes a child of the multiplexed connection; its three streams must be pipes.
-    pub(super) fn remote(mut child: openssh::Child<&'s openssh::Session>) -> Self {
+    pub(super) fn remote(mut child: openssh::Child<Arc<openssh::Session>>) -> Self {
         let input: ChildStdin = child.stdin().take().expect("standard input was asked to be a pipe");
         let output: ChildStdout = child.stdout().take().expect("standard output was asked to be a pipe");
         let errors: ChildStderr = child.stderr().take().expect("error output was asked to be a pipe");
@@ -96,8 +97,8 @@ impl<'s> Started<'s> {
     }
 
     /// Takes a child process of ours; its three streams must be pipes.
-    pub(super) fn own(mut child: tokio::process::Child) -> Started<'static> {
-        Started {
+    pub(super) fn own(mut child: tokio::process::Child) -> Self {
+        Self {
             input: Box::new(child.stdin.take().expect("standard input was asked to be a pipe")),
             output: Box::new(child.stdout.take().expect("standard output was asked to be a pipe")),
             errors: Box::new(child.stderr.take().expect("error output was asked to be a pipe")),
@@ -106,7 +107,43 @@ impl<'s> Started<'s> {
     }
 }
 
-impl Process<'_> {
+/// A `python3` that runs the helper and can be asked.
+pub(super) struct Helper {
+    input: Box<dyn AsyncWrite + Send + Unpin>,
+    lines: Lines,
+    errors: JoinHandle<String>,
+    process: Process,
+    /// The nonce of its last answer; none while it hasn't even got its source.
+    answered: Option<String>,
+}
+
+type Lines = BufReader<Take<Box<dyn AsyncRead + Send + Unpin>>>;
+
+impl Helper {
+    pub(super) fn new(started: Started) -> Self {
+        let Started { input, output, errors, process } = started;
+        let errors = tokio::spawn(tail(errors));
+        Self { input, lines: BufReader::new(output.take(REPLY)), errors, process, answered: None }
+    }
+
+    /// Waits until it can be asked again; false when it has ended.
+    pub(super) async fn is_ready(&mut self) -> bool {
+        let Some(nonce) = &self.answered else { return true };
+        let mut line = Vec::new();
+        let ready = async {
+            while matches!(self.lines.read_until(b'\n', &mut line).await, Ok(1..)) {
+                match serde_json::from_slice(&line) {
+                    Ok(Line { nonce: theirs, word: Word::Ready(()) }) if theirs == *nonce => return true,
+                    _ => line.clear(),
+                }
+            }
+            false
+        };
+        timeout(ENDING, ready).await.unwrap_or(false)
+    }
+}
+
+impl Process {
     async fn end(self) -> End {
         match self {
             Self::Remote(child) => match child.wait().await {
@@ -135,28 +172,37 @@ pub(super) struct Exchange<'a> {
 
 impl Exchange<'_> {
     /// Asks for what needs nothing from this side, and returns the helper's result.
-    pub(super) async fn carry_out<T: DeserializeOwned>(
-        &self,
-        started: Started<'_>,
-        ask: &Ask<'_>,
-    ) -> Result<T> {
+    pub(super) async fn carry_out<T: DeserializeOwned>(&self, started: Started, ask: &Ask<'_>) -> Result<T> {
         self.converse(started, ask, &mut |_| {}, None).await
     }
 
     /// Asks, passes on what is told meanwhile, hands over new secrets, and returns the helper's result.
     pub(super) async fn converse<T: DeserializeOwned>(
         &self,
-        started: Started<'_>,
+        started: Started,
         ask: &Ask<'_>,
         told: &mut (dyn FnMut(Told) + Send),
         secrets: Option<&Secrets<'_>>,
     ) -> Result<T> {
-        let Started { mut input, output, errors, process } = started;
+        self.ask(&mut Some(Helper::new(started)), ask, told, secrets).await
+    }
+
+    /// The same with a helper that may have answered before; it is gone from its place afterwards unless it
+    /// can be asked again.
+    pub(super) async fn ask<T: DeserializeOwned>(
+        &self,
+        place: &mut Option<Helper>,
+        ask: &Ask<'_>,
+        told: &mut (dyn FnMut(Told) + Send),
+        secrets: Option<&Secrets<'_>>,
+    ) -> Result<T> {
+        let mut helper = place.take().expect("whoever asks has started a helper");
         let nonce = nonce();
-        let errors = tokio::spawn(tail(errors));
         let (say, mut to_say) = mpsc::unbounded_channel();
         // The listener holds `say`, so the channel outlives the question.
-        let _ = say.send(request(&nonce, ask));
+        let _ = say.send(request(&nonce, ask, helper.answered.is_none()));
+        let Helper { input, lines, .. } = &mut helper;
+        lines.get_mut().set_limit(REPLY);
         // The input stays open until the answer is read: its end tells the helper that we are gone.
         let speak = async {
             while let Some(words) = to_say.recv().await {
@@ -167,15 +213,21 @@ impl Exchange<'_> {
         };
         let listener = Listener { nonce: &nonce, told, secrets, say };
         let said = tokio::select! {
-            said = timeout(self.limit, listener.listen(output)) => said,
+            said = timeout(self.limit, listener.listen(lines)) => said,
             () = speak => unreachable!("speaking ends with a wait for ever"),
         };
-        drop(input);
+        helper.answered = Some(nonce);
         match said {
-            Ok(Heard::Result(value)) => self.decode(value),
-            Ok(Heard::Error { kind, why }) => Err(SshError::said(self.what, kind, why)),
+            Ok(Heard::Result(value)) => {
+                *place = Some(helper);
+                self.decode(value)
+            }
+            Ok(Heard::Error { kind, why }) => {
+                *place = Some(helper);
+                Err(SshError::said(self.what, kind, why))
+            }
             Ok(Heard::NotRenewed(error)) => Err(SshError::local(error)),
-            Ok(Heard::End) => Err(self.unfinished(process, errors).await),
+            Ok(Heard::End) => Err(self.unfinished(helper).await),
             Ok(Heard::TooMuch) => Err(SshError::said(
                 self.what,
                 Kind::Bug,
@@ -196,7 +248,9 @@ impl Exchange<'_> {
     }
 
     /// Words an end without a last line, by how the program ended and what it left on its error output.
-    async fn unfinished(&self, process: Process<'_>, errors: JoinHandle<String>) -> SshError {
+    async fn unfinished(&self, helper: Helper) -> SshError {
+        let Helper { input, process, errors, .. } = helper;
+        drop(input);
         let end = timeout(ENDING, process.end()).await.unwrap_or(End::Lost("it didn't end".into()));
         let words = match timeout(ENDING, errors).await {
             Ok(Ok(words)) if !words.is_empty() => Some(words),
@@ -255,8 +309,7 @@ struct Listener<'a, 's> {
 }
 
 impl Listener<'_, '_> {
-    async fn listen(mut self, output: Box<dyn AsyncRead + Send + Unpin>) -> Heard {
-        let mut lines = BufReader::new(output.take(REPLY));
+    async fn listen(mut self, lines: &mut Lines) -> Heard {
         let mut line = Vec::new();
         let mut ending = self.secrets.map(|secrets| Box::pin(tokio::time::sleep(secrets.first_life)));
         loop {
@@ -283,7 +336,7 @@ impl Listener<'_, '_> {
                 continue;
             }
             match word {
-                Word::Alive(()) => {}
+                Word::Alive(()) | Word::Ready(()) => {}
                 Word::Progress { bytes, total } => (self.told)(Told::Moved { bytes, total }),
                 Word::Resumed(bytes) => (self.told)(Told::Resumed { bytes }),
                 Word::Waiting { why, seconds } => (self.told)(Told::Waiting { why, seconds }),
@@ -324,10 +377,11 @@ pub(super) fn heard(output: &[u8], nonce: &str) -> Option<Result<serde_json::Val
             .build()
             .expect("a runtime without input and output can always be built");
     }
-    let output = Box::new(std::io::Cursor::new(output.to_vec()));
+    let output: Box<dyn AsyncRead + Send + Unpin> = Box::new(std::io::Cursor::new(output.to_vec()));
+    let mut lines = BufReader::new(output.take(REPLY));
     let (say, _to_say) = mpsc::unbounded_channel();
     let listener = Listener { nonce, told: &mut |_| {}, secrets: None, say };
-    let heard = RUNTIME.with(|runtime| runtime.block_on(listener.listen(output)));
+    let heard = RUNTIME.with(|runtime| runtime.block_on(listener.listen(&mut lines)));
     match heard {
         Heard::Result(value) => Some(Ok(value)),
         Heard::Error { kind, why } => Some(Err((kind, why))),
@@ -338,15 +392,15 @@ pub(super) fn heard(output: &[u8], nonce: &str) -> Option<Result<serde_json::Val
     }
 }
 
-/// Returns the helper's source with the request behind it.
-fn request(nonce: &str, ask: &Ask<'_>) -> Vec<u8> {
+/// Returns a request, with the helper's source in front of the first one.
+fn request(nonce: &str, ask: &Ask<'_>, first: bool) -> Vec<u8> {
     #[derive(Serialize)]
     struct Request<'a> {
         nonce: &'a str,
         #[serde(flatten)]
         ask: &'a Ask<'a>,
     }
-    let mut bytes = HELPER.as_bytes().to_vec();
+    let mut bytes = if first { HELPER.as_bytes().to_vec() } else { Vec::new() };
     serde_json::to_writer(&mut bytes, &Request { nonce, ask })
         .expect("requests hold only strings and numbers");
     bytes.push(b'\n');

@@ -113,7 +113,7 @@ impl Connection {
 
     /// Asks the helper on a session of its own, whatever this connection forwards.
     async fn helper<T: serde::de::DeserializeOwned>(&self, what: &str, ask: &Ask<'_>) -> Result<T> {
-        let started: Started<'_> = self.start(what).await?;
+        let started: Started = self.start(what).await?;
         Exchange { what, limit: ASK }.carry_out(started, ask).await
     }
 }

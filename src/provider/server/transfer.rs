@@ -15,9 +15,9 @@ use secrecy::SecretString;
 use serde::de::DeserializeOwned;
 use tokio::process::Command;
 
-use super::exchange::{Exchange, Started, python_arguments};
+use super::exchange::{Exchange, Helper, Started, python_arguments};
 use super::wire::{Ask, PackRequest, Packed, PullRequest, Pulled, Sent, SurroundingsRequest, UploadSession};
-use super::{Connection, Result, SHORT, SshError, TRANSFER};
+use super::{Connection, Result, SshError, TRANSFER};
 use crate::credentials::ShortLived;
 use crate::digest::ContentHash;
 use crate::error::Error;
@@ -86,16 +86,26 @@ pub struct LargePush<'a> {
     pub content_url: &'a str,
 }
 
-/// Where files lie that are brought from the store or sent to it.
-#[derive(Debug)]
-pub enum Host {
+/// Where files lie that are brought from the store or sent to it, and the helper that moves them there.
+pub struct Host {
+    place: Place,
+    /// The helper that has answered last; most of a small transfer's time would be its start.
+    helper: Option<Helper>,
+}
+
+enum Place {
     /// The rented machine.
-    Server(Connection),
+    Server(Box<Connection>),
     /// This laptop, and the folder there that stands for the home directory.
     Laptop(PathBuf),
 }
 
 impl Host {
+    /// Returns the rented machine that a connection leads to.
+    pub fn server(connection: Connection) -> Self {
+        Self { place: Place::Server(Box::new(connection)), helper: None }
+    }
+
     /// Returns this laptop, with `folder` in place of the home directory.
     ///
     /// What transfers keep there between runs lies in `.dacapo`, where git doesn't see it.
@@ -109,7 +119,7 @@ impl Host {
         prepare().map_err(|error| {
             SshError::local(Error::new(format!("cannot use `{}`", own.display())).because(&error))
         })?;
-        Ok(Self::Laptop(folder))
+        Ok(Self { place: Place::Laptop(folder), helper: None })
     }
 
     /// Brings stored bytes to their place, verified before they get there.
@@ -179,42 +189,45 @@ impl Host {
     pub async fn discard_pack(&mut self, packed: &Packed) -> Result<()> {
         let ask = Ask::DiscardPack { temp: packed.temp.as_deref(), stored: packed.stored };
         let what = format!("cannot remove the packed file from {}", self.name());
-        let started = self.start(&what).await?;
-        Exchange { what: &what, limit: SHORT }.carry_out(started, &ask).await
+        self.transfer(&what, &ask, &mut |_| {}, None).await
     }
 
     /// Says what lies at some paths below the home directory, by name.
-    pub async fn files(&self, paths: &BTreeMap<String, String>) -> Result<BTreeMap<String, ArtifactFile>> {
+    pub async fn files(
+        &mut self,
+        paths: &BTreeMap<String, String>,
+    ) -> Result<BTreeMap<String, ArtifactFile>> {
         let what = format!("cannot look at the artifacts on {}", self.name());
         self.transfer(&what, &Ask::Hash { paths }, &mut |_| {}, None).await
     }
 
     /// Says at which commit the checkout is and what programs in it run with, now.
-    pub async fn surroundings(&self, ask: &SurroundingsRequest) -> Result<Surroundings> {
+    pub async fn surroundings(&mut self, ask: &SurroundingsRequest) -> Result<Surroundings> {
         let what = format!("cannot look at the environment on {}", self.name());
-        let started = self.start(&what).await?;
-        Exchange { what: &what, limit: SHORT }.carry_out(started, &Ask::Surroundings(ask)).await
+        self.transfer(&what, &Ask::Surroundings(ask), &mut |_| {}, None).await
     }
 
     /// Ends the connection, where there is one.
     pub async fn close(self) {
-        match self {
-            Self::Server(connection) => connection.close().await,
-            Self::Laptop(_) => {}
+        let Self { place, helper } = self;
+        drop(helper);
+        match place {
+            Place::Server(connection) => connection.close().await,
+            Place::Laptop(_) => {}
         }
     }
 
     fn name(&self) -> &'static str {
-        match self {
-            Self::Server(_) => "the server",
-            Self::Laptop(_) => "this laptop",
+        match self.place {
+            Place::Server(_) => "the server",
+            Place::Laptop(_) => "this laptop",
         }
     }
 
-    async fn start(&self, what: &str) -> Result<Started<'_>> {
-        let folder = match self {
-            Self::Server(connection) => return connection.start(what).await,
-            Self::Laptop(folder) => folder,
+    async fn start(&self, what: &str) -> Result<Started> {
+        let folder = match &self.place {
+            Place::Server(connection) => return connection.start(what).await,
+            Place::Laptop(folder) => folder,
         };
         let mut command = Command::new("python3");
         command
@@ -239,13 +252,19 @@ impl Host {
     }
 
     async fn transfer<T: DeserializeOwned>(
-        &self,
+        &mut self,
         what: &str,
         ask: &Ask<'_>,
         told: &mut (dyn FnMut(Told) + Send),
         secrets: Option<&Secrets<'_>>,
     ) -> Result<T> {
-        let started = self.start(what).await?;
-        Exchange { what, limit: TRANSFER }.converse(started, ask, told, secrets).await
+        let ready = match &mut self.helper {
+            Some(helper) => helper.is_ready().await,
+            None => false,
+        };
+        if !ready {
+            self.helper = Some(Helper::new(self.start(what).await?));
+        }
+        Exchange { what, limit: TRANSFER }.ask(&mut self.helper, ask, told, secrets).await
     }
 }

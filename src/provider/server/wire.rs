@@ -259,6 +259,8 @@ pub(super) enum Word {
     },
     /// The link or token is no good any more.
     Want(()),
+    /// The next request may come.
+    Ready(()),
     Result(serde_json::Value),
     Error {
         kind: super::trouble::Kind,

@@ -38,7 +38,7 @@ impl Bodies {
         self.dir.join(name(session))
     }
 
-    /// Puts bytes at an offset; they are on disk when this returns.
+    /// Puts bytes at an offset, unless they are there already; they are on disk when this returns.
     ///
     /// What a process that died had written without telling anybody is simply written over.
     pub fn write(&mut self, session: &str, offset: u64, bytes: &Sent) -> std::io::Result<()> {
@@ -49,8 +49,10 @@ impl Bodies {
         let known = self.known.entry(self.path(session)).or_default();
         let end = offset + bytes.len() as u64;
         known.retain(|number, _| (number + 1) * BLOCK <= offset || number * BLOCK >= end);
-        file.write_all_at(bytes, offset)?;
-        file.sync_data()?;
+        if !bytes.are_put_down() {
+            file.write_all_at(bytes, offset)?;
+            file.sync_data()?;
+        }
         self.learn(session, offset, bytes);
         Ok(())
     }

@@ -3,6 +3,7 @@
 //! An independent reading of the API documents: it shares no type with the client.
 
 mod account;
+mod ahead;
 mod argument;
 mod bodies;
 mod consent;
@@ -27,6 +28,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub use self::ahead::{Place, Places};
 use self::bodies::Bodies;
 use self::consent::Codes;
 use self::links::Links;

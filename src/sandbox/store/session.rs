@@ -5,6 +5,7 @@
 //! at least as far as every other.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -128,6 +129,13 @@ impl Session {
             return Err(Refusal::InvalidOffset);
         }
         Ok(())
+    }
+
+    /// Returns whether bytes in any order are welcome here, where nothing is yet.
+    pub fn is_free(&self, bytes: Range<u64>) -> bool {
+        let Kind::Concurrent { stretches, .. } = &self.kind else { return false };
+        let taken = stretches.range(..bytes.end).any(|(_, end)| *end > bytes.start);
+        self.stage == Stage::Open && !taken && bytes.end <= LARGEST_FILE
     }
 
     /// Notes bytes that were admitted and are kept.
@@ -277,6 +285,18 @@ mod tests {
         assert_eq!(put(&mut session, 0, ALIGNMENT, false), Err(Refusal::Closed));
         assert_eq!(session.end(), 3 * ALIGNMENT);
         assert_eq!(session.complete(3 * ALIGNMENT, 0), Err(Unfinished::MissingData));
+    }
+
+    #[test]
+    fn only_what_holds_nothing_yet_is_free() {
+        let mut session = session(Order::Concurrent);
+        assert_eq!(put(&mut session, ALIGNMENT, 2 * ALIGNMENT, false), Ok(()));
+        for (from, to, free) in [(0, 1, true), (1, 2, false), (0, 2, false), (2, 4, false), (3, 9, true)] {
+            assert_eq!(session.is_free(from * ALIGNMENT..to * ALIGNMENT), free, "{from} to {to}");
+        }
+        assert_eq!(put(&mut session, 3 * ALIGNMENT, 0, true), Ok(()));
+        assert!(!session.is_free(0..1), "a closed session takes nothing");
+        assert!(!super::tests::session(Order::Sequential).is_free(0..1));
     }
 
     #[test]

@@ -21,9 +21,11 @@ const LARGEST_BATCH: usize = 1000;
 pub type Sessions = BTreeMap<String, Session>;
 
 /// Where in which session some bytes belong.
-struct Cursor {
-    session: String,
-    offset: u64,
+pub struct Cursor {
+    /// The session's id.
+    pub session: String,
+    /// The first byte's place.
+    pub offset: u64,
 }
 
 /// One append of a batch: its part of the body.
@@ -41,7 +43,8 @@ struct Finish {
 }
 
 impl Cursor {
-    fn read(fields: &mut Fields) -> Result<Self, Problem> {
+    /// Reads a cursor.
+    pub fn read(fields: &mut Fields) -> Result<Self, Problem> {
         let mut cursor = fields.object("cursor")?;
         let session = cursor.text("session_id")?;
         let offset = cursor.required_integer("offset", 0..=u64::MAX)?;

@@ -306,6 +306,11 @@ impl Store {
         Ok(entry.file_metadata(&fresh))
     }
 
+    /// Tells whether there is, or ever was, something at a path.
+    pub fn ever_had(&self, path: &str) -> bool {
+        self.tree.entries.contains_key(&folded(path))
+    }
+
     /// Puts a file there as if it had been uploaded at `modified`; for setting up a world.
     pub fn seed(&mut self, path: &str, bytes: &[u8], modified: Timestamp) -> Result<Value, String> {
         let mode = Mode::Overwrite;

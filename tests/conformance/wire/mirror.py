@@ -124,11 +124,15 @@ MIRRORS = {
     "cloud PUT /v1/volumes": remove_volume,
     "dropbox_api POST /oauth2/token": refresh,
     "dropbox_api POST /2/users/get_current_account": lambda ready, _: store_client(ready).users_get_current_account(),
+    "dropbox_api POST /2/users/get_space_usage": lambda ready, _: store_client(ready).users_get_space_usage(),
     "dropbox_api POST /2/files/list_folder": list_folder,
     "dropbox_api POST /2/files/list_folder/continue": lambda ready, request: store_client(
         ready
     ).files_list_folder_continue(**argument_of(request)),
     "dropbox_api POST /2/files/get_metadata": lambda ready, request: store_client(ready).files_get_metadata(
+        **argument_of(request)
+    ),
+    "dropbox_api POST /2/files/delete_v2": lambda ready, request: store_client(ready).files_delete_v2(
         **argument_of(request)
     ),
     "dropbox_api POST /2/files/get_temporary_link": lambda ready, request: store_client(

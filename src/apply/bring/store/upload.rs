@@ -30,8 +30,8 @@ impl Run<'_, '_> {
     }
 
     /// Refuses what can't fit before a byte is moved.
-    async fn check_space(&self, packed: &Packed) -> Result<()> {
-        let free = self.providers().store()?.free_space().await?;
+    async fn check_space(&mut self, packed: &Packed) -> Result<()> {
+        let free = self.shared.free_space(self.context.providers, packed.stored_size).await?;
         if packed.stored_size <= free {
             return Ok(());
         }
@@ -71,6 +71,7 @@ impl Run<'_, '_> {
                 return Err(trouble.into());
             }
             // The answer over a link doesn't tell a full store from any other refusal.
+            self.shared.forget_space();
             self.check_space(packed).await?;
             self.pause(tried, trouble.into()).await?;
         }

@@ -81,13 +81,43 @@ def complaint(kind, *why):
 
 
 def main():
-    ask = json.loads(sys.stdin.buffer.readline())
-    talk.nonce = ask["nonce"]
+    """Answers requests one after the other, each in a process of its own, until nobody asks any more.
+
+    So none finds a lock, a secret or a thread of the one before it. The next one may be sent when `ready`
+    is said: until then the answering process may still read what comes.
+    """
+    while True:
+        line = sys.stdin.buffer.readline()
+        if not line:
+            return
+        ask = json.loads(line)
+        talk.nonce = ask["nonce"]
+        living, life = os.pipe()
+        child = os.fork()
+        if child == 0:
+            os.close(life)
+            serve(ask, living)
+        os.close(living)
+        status = os.waitpid(child, 0)[1]
+        os.close(life)
+        if status:
+            os._exit(1)
+        talk.say(ready=None)
+
+
+def serve(ask, parent):
+    threading.Thread(target=end_with, args=(parent,), daemon=True).start()
     if ask.get("secret"):
         secret.values.append(ask.pop("secret"))
     threading.Thread(target=listen, daemon=True).start()
     talk.say(**answer(ask))
     os._exit(0)  # A thread that waits for a line, or for a silent program, must not hold up the end.
+
+
+def end_with(parent):
+    """Ends this process with the one that started it, whose end nobody else would tell."""
+    os.read(parent, 1)
+    leave()
 
 
 if __name__ == "__main__":

@@ -90,8 +90,9 @@ class Transfer:
                 return None
             run = self.runs[0]
             # An equal share of all that is still to come, others' requests under way included: so all end
-            # at once, and in few requests, each of which costs a round trip.
-            share = round((self.total - self.done - self.under_way) / BLOCK / self.connections)
+            # at once, and in few requests, each of which costs a round trip. Rounded up, because bytes that
+            # wait in buffers count as moved already.
+            share = -(-(self.total - self.done - self.under_way) // (BLOCK * self.connections))
             count = run[1] - run[0]
             if self.divided:
                 count = min(count, max(1, min(self.most, share)))

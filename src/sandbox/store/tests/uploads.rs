@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::{assert_refused, put};
-use crate::digest::ContentHash;
+use crate::digest::{BLOCK, ContentHash};
 use crate::sandbox::support::{Got, TestWorld};
 
 /// Calls an upload route of the content host.
@@ -171,4 +171,34 @@ async fn a_wrong_offset_names_the_right_one_beside_its_tag() {
     let nested = json!({".tag": "lookup_failed", "lookup_failed": error});
     let got = finish(&world, &session, 3, "/a").await;
     assert_refused(&got, "lookup_failed/incorrect_offset", &nested);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn parts_that_come_all_at_once_and_again_make_the_file_that_was_sent() {
+    let world = TestWorld::start().await;
+    let bytes: Vec<u8> = (0..3 * BLOCK + 5).map(|i| (i * 31 % 251) as u8).collect();
+    let concurrent = json!({"session_type": "concurrent"});
+    let started = send(&world, "upload_session/start", concurrent, b"").await.json();
+    let session = started["session_id"].as_str().unwrap();
+    // Each part is sent wrong first; both are on their way at once with the others' parts.
+    let part = |number: usize| bytes[number * BLOCK..].chunks(BLOCK).next().unwrap();
+    let (world, part) = (&world, &part);
+    let sent = [0, 1, 2].map(|number| async move {
+        let offset = (number * BLOCK) as u64;
+        let (wrong, right) = (vec![7; BLOCK], part(number));
+        assert_eq!(append(world, session, offset, &wrong).await.status, 200);
+        let both = (append(world, session, offset, right), append(world, session, offset, right));
+        let both = futures_util::future::join(both.0, both.1).await;
+        assert_eq!((both.0.status, both.1.status), (200, 200));
+    });
+    futures_util::future::join_all(sent).await;
+    let cursor = json!({"session_id": session, "offset": 3 * BLOCK});
+    let close = json!({"cursor": cursor, "close": true});
+    assert_eq!(send(world, "upload_session/append_v2", close, part(3)).await.text, "null");
+    let refused = append(world, session, 0, &vec![9; BLOCK]).await;
+    assert_refused(&refused, "closed", &json!({".tag": "closed"}));
+    let made = finish(world, session, bytes.len() as u64, "/a").await.json();
+    assert_eq!(made["content_hash"], json!(ContentHash::of(&bytes)));
+    let object = world.dir.path().join("dropbox/objects").join(ContentHash::of(&bytes).to_string());
+    assert_eq!(ContentHash::of(&std::fs::read(object).unwrap()), ContentHash::of(&bytes));
 }
