@@ -34,7 +34,7 @@ class Said(Exception):
 class Conversation:
     """A running helper. `lines` is what it has said so far; no secret may ever be in it."""
 
-    def __init__(self, home, ask, renew=None, prepare=None, behind=None):
+    def __init__(self, home, ask, renew=None, prepare=None, behind=b"", silent=False):
         self.home = Path(home)
         self.nonce = secrets.token_hex(16)
         self.secrets = [ask["secret"]] if ask.get("secret") else []
@@ -58,11 +58,8 @@ class Conversation:
         self.threads = [threading.Thread(target=self.listen), threading.Thread(target=self.listen_to_errors)]
         for thread in self.threads:
             thread.start()
-        lines = [dict(ask, nonce=self.nonce)]
-        if behind:
-            self.secrets.append(behind)
-            lines.append({"secret": behind})
-        self.write(SOURCE + b"".join(json.dumps(line).encode() + b"\n" for line in lines))
+        request = b"" if silent else json.dumps(dict(ask, nonce=self.nonce)).encode() + b"\n"
+        self.write(SOURCE + request + behind)
 
     def write(self, raw):
         try:
@@ -101,10 +98,12 @@ class Conversation:
         self.errors = self.process.stderr.read()
 
     def look_at_memory(self):
-        """Keeps the most that the helper has had in memory, in bytes."""
+        """Keeps the most that the process which answers has had in memory, in bytes."""
+        pid = self.process.pid
         try:
-            status = Path(f"/proc/{self.process.pid}/status").read_text()
-        except OSError:
+            answering = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+            status = Path(f"/proc/{answering[0]}/status").read_text()
+        except (OSError, IndexError):
             return
         found = [line for line in status.splitlines() if line.startswith("VmHWM:")]
         if found:
@@ -127,11 +126,27 @@ class Conversation:
         """Returns what came with a word, in the order it came."""
         return [line[word] for line in self.lines if word in line]
 
+    def ask(self, ask, before=b""):
+        """Asks once more, with something in front that isn't asked any more."""
+        self.nonce = secrets.token_hex(16)
+        with self.heard:
+            self.lines = []
+        self.write(before + json.dumps(dict(ask, nonce=self.nonce)).encode() + b"\n")
+
     def result(self):
-        """Waits for the last line and returns its result; an error is raised."""
+        """Hears the answer and ends the conversation; an error is raised."""
+        try:
+            return self.answer()
+        finally:
+            self.process.stdin.close()
+            self.end()
+            ended = self.process.returncode, self.errors
+            assert ended == (0, b""), ended
+
+    def answer(self):
+        """Waits for the last line and until more can be asked, and returns the result; an error is raised."""
         last = self.wait_for(lambda line: "result" in line or "error" in line)
-        self.end()
-        assert self.process.returncode == 0 and self.errors == b"", (self.process.returncode, self.errors)
+        self.wait_for(lambda line: "ready" in line)
         if "error" in last:
             raise Said(last["error"]["kind"], " ".join(last["error"]["why"]))
         return last["result"]
@@ -149,7 +164,6 @@ class Conversation:
         return self.process.returncode
 
     def end(self):
-        # The input stays open until the last line is read, as on the Rust side: its end would be a message.
         for thread in self.threads:
             thread.join(PATIENCE)
         self.process.wait(PATIENCE)

@@ -1,9 +1,9 @@
 """A store in trouble, and links that end: what a pull waits for, asks for, and gives up on."""
 
 import datetime
+import json
 
 import pytest
-from conversation import Conversation
 from data import noise
 from laptop import BLOCK, content_hash
 from way import StandIn
@@ -163,7 +163,8 @@ def test_a_link_that_comes_unasked_is_used(home, stored, laptop):
     """It comes together with the request, so that nothing of it may be lost between two readers."""
     ask = stored(b"twelve bytes")
     laptop.fail(answer(410, "Gone", times="always", path=path_of(ask["secret"])))
-    helper = Conversation(home.folder, dict(ask, speed=60), behind=laptop.link("/0_export.pkl"))
+    line = json.dumps({"secret": laptop.link("/0_export.pkl")}).encode() + b"\n"
+    helper = home.start(ask, behind=line)
     helper.result()
     assert home.read(PLACE) == b"twelve bytes"
 

@@ -14,7 +14,7 @@ class Download(Transfer):
         self.ranges = ranges
         if not ranges:
             self.connections = 1
-            self.most = count
+            self.divided = False
 
     @staticmethod
     def address(link):

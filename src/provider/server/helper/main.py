@@ -91,6 +91,8 @@ def main():
         if not line:
             return
         ask = json.loads(line)
+        if "nonce" not in ask:
+            continue  # A secret that came too late for the one before.
         talk.nonce = ask["nonce"]
         living, life = os.pipe()
         child = os.fork()
@@ -102,6 +104,8 @@ def main():
         os.close(life)
         if status:
             os._exit(1)
+        # What was read ahead of the process that answered was its to hear.
+        sys.stdin = open(0, closefd=False)
         talk.say(ready=None)
 
 

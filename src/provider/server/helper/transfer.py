@@ -19,6 +19,7 @@ class Transfer:
         self.at_work = 0
         self.done = total - sum(self.length(number) for number in missing)
         self.under_way = 0
+        self.divided = True
         self.spare = None  # A connection that has nothing more to do.
 
     def length(self, number):
@@ -92,7 +93,9 @@ class Transfer:
             # at once, and in few requests, each of which costs a round trip. Rounded up, because bytes that
             # wait in buffers count as moved already.
             share = -(-(self.total - self.done - self.under_way) // (BLOCK * self.connections))
-            count = min(run[1] - run[0], max(1, min(self.most, share)))
+            count = run[1] - run[0]
+            if self.divided:
+                count = min(count, max(1, min(self.most, share)))
             mine = [run[0], run[0] + count]
             run[0] += count
             if run[0] == run[1]:
