@@ -56,7 +56,14 @@ pub fn left_manifests<'a>(files: &'a [StoredFile], file_name: &str) -> Vec<(&'a 
 /// Returns a name for a version stored on `date` (`YYYY-MM-DD`) that no listed object has.
 pub fn free_name(files: &[StoredFile], date: &str, file_name: &str, gzip: bool) -> String {
     let suffix = if gzip { ".gz" } else { "" };
-    let taken = |name: &str| files.iter().any(|file| folded(&file.path) == folded(name));
+    // What is left of a version that is gone still speaks of it, and of no other that took its name.
+    let named = |path: &str, name: &str| {
+        folded(path) == *name || beside(path).is_some_and(|beside| folded(beside.version) == *name)
+    };
+    let taken = |name: &str| {
+        let name = folded(name);
+        files.iter().any(|file| named(&file.path, &name))
+    };
     let first = format!("{date}_{file_name}{suffix}");
     if !taken(&first) {
         return first;
@@ -180,6 +187,15 @@ mod tests {
         };
         assert_eq!(told([says(b"one"), says(b"other")]), None);
         assert_eq!(told([says(b"one"), says(b"one")]), Some(ContentHash::of(b"one")));
+    }
+
+    #[test]
+    fn a_version_that_is_gone_leaves_its_name_to_its_manifest() {
+        let (payload, content) = (ContentHash::of(b"payload"), ContentHash::of(b"stored"));
+        let manifest = stored(&manifest_name("2026-11-20_export.pkl.gz", &payload, &content), b"{}", 1);
+        let free = |gzip| free_name(std::slice::from_ref(&manifest), "2026-11-20", "export.pkl", gzip);
+        assert_eq!(free(true), "2026-11-20-2_export.pkl.gz");
+        assert_eq!(free(false), "2026-11-20_export.pkl");
     }
 
     #[test]
