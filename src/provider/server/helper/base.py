@@ -51,7 +51,8 @@ CACHES_ANYWHERE = frozenset((b"__pycache__", b".ipynb_checkpoints"))
 KNOWN_HOSTS = b".ssh/known_hosts"
 GITS_OWN = frozenset((
     b"branches", b"commondir", b"config", b"config.worktree", b"description", b"gitdir", b"index",
-    b"index.lock", b"info", b"lfs", b"locked", b"logs", b"modules", b"objects", b"packed-refs", b"refs", b"reftable", b"rr-cache", b"sequencer", b"shallow",
+    b"index.lock", b"info", b"lfs", b"locked", b"logs", b"modules", b"objects", b"packed-refs", b"refs",
+    b"reftable", b"rr-cache", b"sequencer", b"shallow",
     b"worktrees",
 ))
 

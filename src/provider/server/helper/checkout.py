@@ -100,7 +100,8 @@ class Checkout:
             found.append((path, how))
         behind = differing_bytes(git, files, {path for path, _ in found}, self.pointers)
         found.extend((path, "filtered") for path in behind)
-        told = [(path, self.add_dirty(shown + path, os.path.join(git.folder, path), how)) for path, how in found]
+        told = [(path, self.add_dirty(shown + path, os.path.join(git.folder, path), how))
+                for path, how in found]
         for path in links:
             self.look_at_submodule(os.path.join(git.folder, path), shown + path)
         return told
@@ -147,7 +148,8 @@ class Checkout:
     # Names
 
     def look_at_names(self, git, *below):
-        form = "--format=%(refname)%00%(objectname)%00%(objecttype)%00%(*objectname)%00%(*objecttype)%00%(symref)"
+        form = ("--format=%(refname)%00%(objectname)%00%(objecttype)%00%(*objectname)%00%(*objecttype)"
+                "%00%(symref)")
         common, logged = common_folder(git), keeps_logs(git)
         for line in git("for-each-ref", form, *below).splitlines():
             name, thing, kind, peeled, peeled_kind, leads_to = line.split(b"\0")
@@ -160,7 +162,8 @@ class Checkout:
             if kind == b"tag" and peeled_kind == b"tag":
                 commit = git("rev-parse", "--verify", "-q", os.fsdecode(name) + "^{}").strip()
             tip = {"name": name_for_people(text(name)), "commit": text(commit)}
-            if name.startswith(b"refs/remotes/") and any(tip["commit"] == other["commit"] for other in self.tips):
+            fetched = name.startswith(b"refs/remotes/")
+            if fetched and any(tip["commit"] == other["commit"] for other in self.tips):
                 continue  # What was pushed from here usually has a name here.
             if name.startswith(b"refs/tags/"):
                 tip["tag"] = text(thing)

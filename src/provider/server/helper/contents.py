@@ -1,6 +1,7 @@
 # Comparing bytes ----------------------------------------------------------------------------------------
 
-POINTER = re.compile(rb"version https://git-lfs\.github\.com/spec/v1\n(?:.*\n)*?oid sha256:([0-9a-f]{64})\nsize (\d+)\n")
+POINTER = re.compile(
+    rb"version https://git-lfs\.github\.com/spec/v1\n(?:.*\n)*?oid sha256:([0-9a-f]{64})\nsize (\d+)\n")
 
 
 def differing_bytes(git, files, known, pointers):
@@ -9,7 +10,8 @@ def differing_bytes(git, files, known, pointers):
     git compares what its filters make of a file: what they take out (line endings, a notebook's output)
     is in no commit, and no `git status` tells.
     """
-    steady = [(path, mode, blob) for (mode, blob, stage), path in files if stage == b"0" and path not in known]
+    steady = [(path, mode, blob)
+              for (mode, blob, stage), path in files if stage == b"0" and path not in known]
 
     def differs(one):
         path, mode, blob = one
@@ -73,7 +75,8 @@ def read_pointers(git, blobs):
     if not blobs:
         return {}
     sizes = git("cat-file", "--batch-check", feed=b"".join(blob + b"\n" for blob in blobs)).splitlines()
-    small = [line.split(b" ")[0] for line in sizes if line.split(b" ")[-1].isdigit() and int(line.split(b" ")[-1]) < 1024]
+    told = [(line.split(b" ")[0], line.split(b" ")[-1]) for line in sizes]
+    small = [name for name, size in told if size.isdigit() and int(size) < 1024]
     found = {}
     for blob in small:
         told = POINTER.match(git("cat-file", "blob", blob.decode()))

@@ -70,14 +70,16 @@ class Download(Transfer):
         have = self.digests[number] is not None
         digest = hashlib.sha256()
         moved = 0
+        trickle = Trickle(self.pace)
         try:
             while left:
                 if self.pace.stopped:
                     raise Stopped()
                 with on_the_wire():
-                    data = response.read(min(PIECE // 2, left))
+                    data = response.read1(min(PIECE // 2, left))
                     if not data:
                         raise http.client.IncompleteRead(b"")
+                trickle.came(len(data))
                 digest.update(data)
                 if not have:
                     write_at(self.descriptor, data, offset)

@@ -25,8 +25,9 @@ class Git:
         return other
 
     def try_run(self, *arguments, **options):
-        command = ["git", "-c", "safe.directory=*", "-c", "core.fsmonitor=false", "-c", "core.quotePath=false",
-                   "-c", "gc.auto=0", "-c", "maintenance.auto=false"] + self.settings
+        command = ["git", "-c", "safe.directory=*", "-c", "core.fsmonitor=false",
+                   "-c", "core.quotePath=false", "-c", "gc.auto=0",
+                   "-c", "maintenance.auto=false"] + self.settings
         try:
             code, out, err = run(command + list(arguments), self.environment, cwd=self.folder, **options)
             # A version manager's stand-in says so by its exit code.
@@ -58,7 +59,8 @@ class Git:
 
 def git_environment():
     chosen = ("GIT_CONFIG_NOSYSTEM", "GIT_CONFIG_GLOBAL")  # Which settings are read, not what to work on.
-    kept = {name: value for name, value in os.environ.items() if name in chosen or not name.startswith("GIT_")}
+    kept = {name: value for name, value in os.environ.items()
+            if name in chosen or not name.startswith("GIT_")}
     # Replaced objects and grafts would tell of another history than the one that is there.
     kept.update(GIT_OPTIONAL_LOCKS="0", GIT_TERMINAL_PROMPT="0", LC_ALL="C.UTF-8", LANGUAGE="C",
                 GIT_NO_REPLACE_OBJECTS="1", GIT_GRAFT_FILE="/dev/null")

@@ -117,8 +117,9 @@ def new_files(home, marker, checkout, ask):
 
 
 def is_gits_own(name):
-    """Tells whether git itself keeps this in its folder; hooks and whatever else lies there are somebody's."""
-    return name in GITS_OWN or re.fullmatch(rb"[A-Z_]+|(sharedindex|rebase|fsmonitor|gc)[-.].*", name) is not None
+    """Tells whether git itself keeps this in its folder; hooks and all else there are somebody's."""
+    passing = re.fullmatch(rb"[A-Z_]+|(sharedindex|rebase|fsmonitor|gc)[-.].*", name)
+    return name in GITS_OWN or passing is not None
 
 
 def mounts_elsewhere():
@@ -139,7 +140,7 @@ def tidy(pattern):
 
 
 def glob(pattern):
-    """Reads a glob: `**` crosses folders, `*` and `?` don't, `[…]` is a set, `\\` takes the next as it is."""
+    """Reads a glob: `**` crosses folders, `*`, `?` don't, `[…]` is a set, `\\` takes the next as it is."""
     pattern = tidy(pattern)
     out, at = "", 0
     while at < len(pattern):

@@ -4,6 +4,25 @@ PATIENCE = 600  # Seconds that nothing may move before a transfer is given up.
 THROTTLED = 3600  # The same, where the store asks for pauses.
 
 
+class Trickle:
+    """Tells a connection that is as good as silent: next to nothing comes while it may be silent."""
+
+    LEAST = 16 * 1024
+
+    def __init__(self, pace):
+        self.limit = pace.limit()
+        self.since = time.monotonic()
+        self.bytes = 0
+
+    def came(self, count):
+        self.bytes += count
+        now = time.monotonic()
+        if now - self.since > self.limit:
+            if self.bytes < self.LEAST:
+                raise Again("the store sends next to nothing")
+            self.since, self.bytes = now, 0
+
+
 class Pace:
     """When to try again: one gate for all connections, and an end to patience."""
 

@@ -4,8 +4,8 @@ SHELLS = frozenset((b"sh", b"bash", b"dash", b"zsh", b"fish", b"ksh", b"tcsh", b
 MULTIPLEXERS = frozenset((b"tmux", b"tmux:", b"screen", b"SCREEN"))
 # What a login leaves running without anybody's work in it.
 BACKGROUND = MULTIPLEXERS | frozenset((
-    b"systemd", b"(sd-pam)", b"dbus-daemon", b"dbus-broker", b"gpg-agent", b"ssh-agent", b"dirmngr", b"pipewire",
-    b"wireplumber", b"pulseaudio", b"mosh-server",
+    b"systemd", b"(sd-pam)", b"dbus-daemon", b"dbus-broker", b"gpg-agent", b"ssh-agent", b"dirmngr",
+    b"pipewire", b"wireplumber", b"pulseaudio", b"mosh-server",
 ))
 
 
@@ -101,7 +101,8 @@ def work_of(program, programs, home, checkout, since):
     writes = program.writes_below(home)
     if writes:
         return "writes " + text(writes)
-    if program.started_from(home) and any(above.name in MULTIPLEXERS for above in line_above(program, programs)):
+    above = line_above(program, programs)
+    if program.started_from(home) and any(one.name in MULTIPLEXERS for one in above):
         return "tmux or screen"
     # What ran before set-up ended came with the image.
     return "home" if is_in(cwd, home) and started_after(program, since) else None
@@ -112,7 +113,8 @@ def is_in(path, folder):
 
 
 def is_cache(path):
-    return path in CACHES or any(path.startswith(cache + b"/") for cache in CACHES) or path.startswith(KNOWN_HOSTS)
+    below = any(path.startswith(cache + b"/") for cache in CACHES)
+    return below or path in CACHES or path.startswith(KNOWN_HOSTS)
 
 
 def line_above(program, programs):
