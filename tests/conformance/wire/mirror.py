@@ -120,6 +120,7 @@ MIRRORS = {
     "cloud GET /v1/ssh-keys": lambda ready, _: cloud_client(ready).ssh_keys.get(),
     "cloud POST /v1/ssh-keys": add_key,
     "cloud GET /v1/volumes": lambda ready, _: cloud_client(ready).volumes.get(),
+    "cloud GET /v1/volumes/trash": lambda ready, _: cloud_client(ready).volumes.get_in_trash(),
     "cloud GET /v1/volumes/{id}": lambda ready, request: cloud_client(ready).volumes.get_by_id(last(request)),
     "cloud PUT /v1/volumes": remove_volume,
     "dropbox_api POST /oauth2/token": refresh,
