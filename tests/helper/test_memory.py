@@ -12,8 +12,12 @@ BOUND = 32 * 1024 * 1024
 
 
 def peak(home, ask):
-    helper = home.start(ask)
-    result = helper.result()
+    for _ in range(20):
+        helper = home.start(ask)
+        result = helper.result()
+        # Hashing says one line: whoever says it may be gone before it is looked at.
+        if helper.peak or ask["op"] != "hash":
+            break
     assert helper.peak > 5_000_000
     if ask["op"] == "pack":
         home.ask(discard(result))
