@@ -1,4 +1,4 @@
-//! The rented machine, over SSH: what runs there is `server/helper/`, one operation per start.
+//! The rented machine, over SSH: what runs there is `server/helper/`, one operation per request.
 //!
 //! Every call has a deadline, and believes only what the helper's last line says. The agent is forwarded
 //! on connections that were opened for it, and nowhere else.
