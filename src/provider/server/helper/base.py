@@ -1,10 +1,11 @@
 """What dacapo runs on the rented server: one operation per request, stdlib only, Python 3.8 or newer.
 
 It arrives on standard input and is never written to disk. Behind it, on the same input, comes one line
-of JSON: {"nonce", "op", ...}; after {"ready"} another one may follow. Every line it prints is JSON and carries the nonce; the last one holds
-"result" or "error". Input stays open until the other side has read that line: an end of file before it
-means that nobody listens any more, and ends the work. Until then it may bring {"secret"}: a link or token
-in place of one that ends, asked for with {"want"} or not.
+of JSON: {"nonce", "op", ...}; after {"ready"} another one may follow. Every line it prints is JSON and
+carries the nonce; the last one of an answer holds "result" or "error". Input stays open until the other
+side has read that line: an end of file before it means that nobody listens any more, and ends the work.
+Until then it may bring {"secret"}: a link or token in place of one that ends, asked for with {"want"} or
+not.
 
 Paths are bytes inside and text only at the edge: file names need not be UTF-8.
 """
