@@ -43,6 +43,25 @@ def test_trouble_without_an_end_is_given_up(home, stored, laptop):
     assert (error.kind, error.why) == ("network", "the store answered 503")
 
 
+def test_a_slow_line_is_no_standstill_though_no_block_arrives_whole_in_all_that_time(home, stored, laptop):
+    data = noise(4 * BLOCK)
+    ask = dict(stored(data), speed=600, connections=2)  # Patience is one second.
+    slow = {"rate": 25_000}  # 1.5 MB of our seconds: a block takes nearly three.
+    laptop.fail(
+        {"path": GET, "fault": {"change": dict(slow, truncate=2_200_000)}},
+        {"path": GET, "fault": {"change": slow}},
+    )
+    helper = home.start(ask)
+    helper.result()
+    assert home.read(PLACE) == data and helper.said("waiting")
+
+
+def test_bytes_that_come_again_and_again_and_never_all_are_a_standstill(home, stored, laptop):
+    ask = dict(stored(noise(BLOCK)), speed=600)
+    laptop.fail({"path": GET, "times": "always", "fault": {"change": {"truncate": 2_000_000}}})
+    assert home.refused(ask).kind == "network"
+
+
 def test_a_store_that_takes_no_connections_for_a_while_is_waited_for(home, stored, laptop):
     ask = stored(b"twelve bytes")
     laptop.fail({"service": "dropbox_content", "fault": {"closed": {"seconds": 60}}})

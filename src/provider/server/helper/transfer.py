@@ -19,6 +19,7 @@ class Transfer:
         self.at_work = 0
         self.done = total - sum(self.length(number) for number in missing)
         self.under_way = 0
+        self.furthest = self.done
         self.divided = True
         self.spare = None  # A connection that has nothing more to do.
 
@@ -112,11 +113,18 @@ class Transfer:
             self.state.notify_all()
 
     def count(self, moved=0, done=0):
+        """Counts bytes that are on their way, and those that have arrived.
+
+        Patience begins anew with bytes that never were on their way before: a slow line may take longer over
+        one request than anything may stand still, while bytes that are sent again and again get nowhere.
+        """
         with self.state:
             self.under_way += moved - done
             self.done += done
             shown = self.done + self.under_way
-        if done:
+            further = shown > self.furthest
+            self.furthest = max(self.furthest, shown)
+        if further:
             self.pace.moved()
         talk.moved(shown, self.total)
 

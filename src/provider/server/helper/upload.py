@@ -9,6 +9,7 @@ class Upload(Transfer):
         whole = total // BLOCK
         super().__init__(ask, total, [number for number in range(whole) if number not in have])
         self.done -= total - whole * BLOCK  # The last, short block closes the session.
+        self.furthest = self.done
         self.content_url = ask["content_url"]
         self.session = ask["session"]
         self.descriptor = descriptor
