@@ -27,12 +27,11 @@ class Refused(Exception):
 
 
 class Helper:
-    """One conversation. `secret` makes a new link or token when the helper wants one."""
+    """One conversation, of one question or more. `secret` makes a link or token when the helper wants one."""
 
     def __init__(self, home, request, secret=None):
         script = source()
         start = f"import sys;exec(compile(sys.stdin.buffer.read({len(script)}),'dacapo','exec'))"
-        self.secret = secret
         self.began = time.monotonic()
         self.process = subprocess.Popen(
             [PYTHON, "-I", "-c", start], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
@@ -40,7 +39,18 @@ class Helper:
         self.memory = 0
         watch = threading.Thread(target=self.watch, daemon=True)
         watch.start()
-        self.send(script + line(dict(request, nonce="bench", **({"secret": secret()} if secret else {}))))
+        self.send(script)
+        self.put(request, secret)
+
+    def put(self, request, secret):
+        self.secret = secret
+        self.send(line(dict(request, nonce="bench", **({"secret": secret()} if secret else {}))))
+
+    def ask(self, request, secret=None):
+        """Asks the next question, behind the answer to the one before; returns the answer."""
+        assert "ready" in json.loads(self.process.stdout.readline())
+        self.put(request, secret)
+        return self.answer()
 
     def send(self, raw):
         self.process.stdin.write(raw)
@@ -61,16 +71,22 @@ class Helper:
             if "result" in said or "error" in said:
                 return
 
-    def result(self):
-        """Returns its result; `seconds` and `memory` say what it took."""
+    def answer(self):
+        """Returns what it answers."""
         last = {}
         for last in self.lines():
             pass
-        self.seconds = time.monotonic() - self.began
-        self.end()
         if "result" not in last:
+            self.end()
             raise Refused(last.get("error", "the helper ended early"))
         return last["result"]
+
+    def result(self):
+        """Returns its answer and ends it; `seconds` and `memory` say what it took."""
+        answer = self.answer()
+        self.seconds = time.monotonic() - self.began
+        self.end()
+        return answer
 
     def end(self):
         self.process.stdin.close()

@@ -115,6 +115,11 @@ impl Faults {
         serde_json::json!({"rules": told, "under_way": self.under_way.load(Ordering::SeqCst)})
     }
 
+    /// Returns whether no rule is in force.
+    pub(super) fn are_none(&self) -> bool {
+        self.lock().is_empty()
+    }
+
     /// Counts a call with every rule that it matches, and returns the first whose turn it is.
     pub(super) fn strike(&self, service: Service, call: &Call) -> Option<Strike> {
         let entries = self.lock().clone();

@@ -146,7 +146,7 @@ impl AsyncRead for Linked {
         };
         pace.passed(buf.filled().len() - before);
         if read.is_pending() {
-            pace.held_up();
+            pace.held_up(Instant::now());
         }
         read
     }
@@ -175,7 +175,7 @@ impl AsyncWrite for Linked {
         match written {
             Poll::Ready(Ok(count)) => pace.passed(count),
             Poll::Ready(Err(_)) => {}
-            Poll::Pending => pace.held_up(),
+            Poll::Pending => pace.held_up(Instant::now()),
         }
         written
     }

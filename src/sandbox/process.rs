@@ -10,6 +10,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Request as HttpRequest, State};
 use axum::http::Response;
+use axum::http::request::Parts;
 use jiff::Timestamp;
 use serde_json::Value;
 use tokio::net::TcpListener;
@@ -23,7 +24,7 @@ use super::clock::Clock;
 use super::cloud::Effect;
 use super::faults::{self, Faults, Lines, Plan, Scissors};
 use super::journal::{Journal, Request};
-use super::sent::Sent;
+use super::sent::{Landing, Sent};
 use super::server::SshFaults;
 use super::ssh_side::{SshNeeds, SshSide};
 use super::state::{Vault, World, cannot_use, prepare, write_whole};
@@ -197,7 +198,8 @@ impl Host {
             Service::Cloud => self.with_world(|world, now| world.cloud.answer(call, now)),
             Service::DropboxApi => self.with_world(|world, now| world.store.answer_api(call, now)),
             Service::DropboxContent => {
-                let own = Place::of(call).map(|place| self.places.take(place));
+                let landed = call.body.settle().unwrap_or(true);
+                let own = Place::of(call).filter(|_| !landed).map(|place| self.places.take(place));
                 if let Some(own) = &own {
                     let path = lock_kept(&self.kept).world.store.ahead(own.place());
                     if path.is_some_and(|path| own.put_down(call, path)) {
@@ -209,6 +211,19 @@ impl Host {
             Service::Admin => return admin_routes::answer(self, call),
         };
         reply.unwrap_or_else(|error| Reply::text(500, error.to_string()))
+    }
+
+    /// Returns where the bytes of a call may go while they come.
+    ///
+    /// A fault may keep a call from its effect, or put it off: as long as there are any, calls are received first.
+    fn landing(&self, service: Service, parts: &Parts, announced: usize) -> Option<Landing> {
+        if service != Service::DropboxContent || announced > LARGEST_BODY || !self.faults.are_none() {
+            return None;
+        }
+        let place = Place::announced(parts.uri.path(), &parts.headers, announced)?;
+        let own = self.places.take_free(place)?;
+        let path = lock_kept(&self.kept).world.store.ahead(own.place())?;
+        own.land(path)
     }
 
     /// Notes one request in the journal, with the fault that struck it; nothing of the sandbox's own routes.
@@ -302,10 +317,16 @@ async fn listen(host: Arc<Host>, service: Service, lines: Lines, mut stopped: wa
 async fn handle(host: Arc<Host>, service: Service, line: Scissors, request: HttpRequest) -> Response<Body> {
     let (parts, body) = request.into_parts();
     let announced = parts.headers.get("content-length").and_then(|length| length.to_str().ok()?.parse().ok());
-    let hashed = service == Service::DropboxContent;
-    let body = Sent::receive(body, announced.unwrap_or(0), LARGEST_BODY, hashed).await;
-    let Some(body) = body else {
-        return Reply::text(413, "Request entity too large").into_response();
+    let announced = announced.unwrap_or(0);
+    let body = match host.landing(service, &parts, announced) {
+        Some(landing) => Sent::land(body, landing).await.ok_or((500, "The body broke off")),
+        None => Sent::receive(body, announced, LARGEST_BODY, service == Service::DropboxContent)
+            .await
+            .ok_or((413, "Request entity too large")),
+    };
+    let body = match body {
+        Ok(body) => body,
+        Err((status, words)) => return Reply::text(status, words).into_response(),
     };
     let query = form(parts.uri.query().unwrap_or_default());
     let path = parts.uri.path().to_owned();

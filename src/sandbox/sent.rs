@@ -1,7 +1,11 @@
 //! What a client sent along: the bytes, and the digests of their blocks, made while they came.
 
+use std::any::Any;
 use std::fmt;
+use std::fs::File;
+use std::io;
 use std::ops::{Deref, Range};
+use std::os::unix::fs::FileExt as _;
 use std::sync::OnceLock;
 
 use axum::body::{Body, Bytes};
@@ -12,9 +16,26 @@ use crate::digest::{Blocks, ContentHash, ContentHasher};
 /// A body that has been received whole.
 #[derive(Default)]
 pub struct Sent {
+    /// Nothing, where they went to their place while they came.
     bytes: Bytes,
+    length: usize,
     blocks: OnceLock<Blocks>,
     put_down: OnceLock<()>,
+    landing: Option<Landing>,
+}
+
+/// Where on disk the bytes of a body belong, for itself as long as the body lives.
+pub struct Landing {
+    file: File,
+    offset: u64,
+    _own: Box<dyn Any + Send + Sync>,
+}
+
+impl Landing {
+    /// Opens a place in a file that is the caller's own until `own` is dropped.
+    pub fn new(file: File, offset: u64, own: impl Any + Send + Sync) -> Self {
+        Self { file, offset, _own: Box::new(own) }
+    }
 }
 
 impl Sent {
@@ -37,7 +58,40 @@ impl Sent {
             }
         }
         let blocks = if hashed { OnceLock::from(hasher.blocks()) } else { OnceLock::new() };
-        Some(Self { bytes: bytes.into(), blocks, put_down: OnceLock::new() })
+        Some(Self { blocks, ..Self::from(Bytes::from(bytes)) })
+    }
+
+    /// Receives a body straight to its place, with no memory of its size; none when it breaks off.
+    pub async fn land(body: Body, landing: Landing) -> Option<Self> {
+        let mut hasher = ContentHasher::default();
+        let mut length = 0;
+        let mut pieces = body.into_data_stream();
+        while let Some(piece) = pieces.next().await {
+            let piece = piece.ok()?;
+            landing.file.write_all_at(&piece, landing.offset + length as u64).ok()?;
+            hasher.update(&piece);
+            length += piece.len();
+        }
+        let blocks = OnceLock::from(hasher.blocks());
+        Some(Self { length, blocks, landing: Some(landing), ..Self::default() })
+    }
+
+    /// Returns the number of bytes.
+    pub fn len(&self) -> usize {
+        self.length
+    }
+
+    /// Returns whether there are no bytes.
+    pub fn is_empty(&self) -> bool {
+        self.length == 0
+    }
+
+    /// Waits until bytes that went to their place are there for good; says whether they are some that did.
+    pub fn settle(&self) -> io::Result<bool> {
+        let Some(landing) = &self.landing else { return Ok(false) };
+        landing.file.sync_data()?;
+        self.note_put_down();
+        Ok(true)
     }
 
     /// Returns a part of it.
@@ -72,7 +126,7 @@ impl Sent {
 
 impl From<Bytes> for Sent {
     fn from(bytes: Bytes) -> Self {
-        Self { bytes, ..Self::default() }
+        Self { length: bytes.len(), bytes, ..Self::default() }
     }
 }
 
@@ -106,6 +160,17 @@ mod tests {
             assert_eq!(sent.hash(), ContentHash::of(b"seven b"));
             assert_eq!(sent.part(0..5).hash(), ContentHash::of(b"seven"));
         }
+    }
+
+    #[tokio::test]
+    async fn what_lands_is_at_its_place_and_known_by_its_hash() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let landing = Landing::new(file.reopen().unwrap(), 3, ());
+        let sent = Sent::land(Body::from("seven b"), landing).await.unwrap();
+        assert!(!sent.are_put_down());
+        assert!(sent.settle().unwrap() && sent.are_put_down());
+        assert_eq!((sent.len(), sent.is_empty(), sent.hash()), (7, false, ContentHash::of(b"seven b")));
+        assert_eq!(std::fs::read(file.path()).unwrap(), b"\0\0\0seven b");
     }
 
     #[tokio::test]

@@ -189,7 +189,10 @@ def test_links_in_the_place_of_a_part_are_not_followed(home, stored, half_way):
 def test_a_link_that_is_refused_for_good_leaves_the_blocks_for_the_next(home, stored, laptop):
     data = noise(11 * BLOCK)
     ask = dict(stored(data), connections=2)
-    laptop.fail({"path": "/cd/0/get/**", "skip": 3, "times": "always", "fault": "not_found_page"})
+    laptop.fail(
+        {"path": "/cd/0/get/**", "times": 2, "fault": {"change": {"truncate": 3 * BLOCK}}},
+        {"path": "/cd/0/get/**", "skip": 2, "times": "always", "fault": "not_found_page"},
+    )
     assert home.refused(ask).kind == "http"
     laptop.fail()
     helper = home.start(ask)

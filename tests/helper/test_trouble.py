@@ -152,7 +152,7 @@ def test_a_link_that_ends_half_way_is_renewed(home, stored, laptop):
     data = noise(12 * BLOCK)
     ask = dict(stored(data), connections=2)
     old = ask["secret"]
-    laptop.fail(answer(410, "Gone", times="always", skip=2, path=path_of(old)))
+    laptop.fail(answer(410, "Gone", times="always", skip=1, path=path_of(old)))
     helper = home.start(ask, renew=lambda: laptop.link("/0_export.pkl"))
     helper.result()
     assert home.read(PLACE) == data

@@ -65,8 +65,8 @@ class Upload:
         """Lets so many blocks through, no more, and kills the helper there; returns those that arrived."""
         with Way(self.laptop.world.ready["dropbox_content"], up=blocks * BLOCK, hold=True) as way:
             helper = self.home.start(self.ask(content_url=way.base, connections=2))
-            # All but what two connections were in the middle of, and the headers.
-            until(lambda: way.full.is_set() and len(self.journal()) >= blocks - 3)
+            # All but what two connections were in the middle of, up to three blocks each, and the headers.
+            until(lambda: way.full.is_set() and len(self.journal()) >= blocks - 6)
             helper.kill()
         return self.journal()
 

@@ -37,8 +37,8 @@ struct Turn {
     /// The rate counts from here.
     since: Instant,
     passed: u64,
-    /// The other side had nothing to give or took nothing: what the rate allowed meanwhile is gone.
-    unused: bool,
+    /// Since when the other side has nothing to give or takes nothing: what the rate allows meanwhile is gone.
+    held: Option<Instant>,
 }
 
 impl Pace {
@@ -56,7 +56,7 @@ impl Pace {
     pub fn grant(&mut self, way: Way, now: Instant, there: usize) -> Result<usize, Instant> {
         if !self.goes_on(way) {
             let arrives = now.max(self.open) + self.link.round_trip / 2;
-            self.turn = Some(Turn { way, arrives, since: arrives, passed: 0, unused: false });
+            self.turn = Some(Turn { way, arrives, since: arrives, passed: 0, held: None });
         }
         match (&mut self.turn, self.link.rate) {
             (Some(turn), _) if now < turn.arrives => Err(turn.arrives),
@@ -70,20 +70,20 @@ impl Pace {
         self.turn.iter_mut().for_each(|turn| turn.passed += count as u64);
     }
 
-    /// Notes that the other side is what everything waits for.
+    /// Notes that from now on the other side is what everything waits for.
     ///
     /// Where we are late ourselves, we make up for it: a busy machine is no narrower network.
-    pub fn held_up(&mut self) {
-        self.turn.iter_mut().for_each(|turn| turn.unused = true);
+    pub fn held_up(&mut self, now: Instant) {
+        self.turn.iter_mut().for_each(|turn| turn.held = Some(now));
     }
 }
 
 impl Turn {
     /// Returns how many bytes the rate has room for, or when it has for as many as are worth waking up for.
     fn room(&mut self, rate: f64, now: Instant, there: f64) -> Result<usize, Instant> {
-        if std::mem::take(&mut self.unused) {
+        if let Some(held) = self.held.take() {
             let used = self.since + Duration::from_secs_f64(self.passed as f64 / rate);
-            self.since += now.saturating_duration_since(used);
+            self.since += now.saturating_duration_since(used.max(held));
         }
         let free = GRAIN.as_secs_f64() * rate;
         let room = now.duration_since(self.since).as_secs_f64() * rate + free - self.passed as f64;
@@ -164,9 +164,21 @@ mod tests {
         let (mut pace, opened) = pace(Some(RATE));
         let first = carry(&mut pace, Way::In, opened, 1_000_000, Duration::ZERO);
         let later = first + Duration::from_secs(10);
-        pace.held_up();
+        pace.held_up(first);
         let took = carry(&mut pace, Way::In, later, RATE as usize, Duration::ZERO) - later;
         assert!(took.as_secs_f64() > 0.99, "{took:?}");
+    }
+
+    #[test]
+    fn what_we_were_late_ourselves_is_made_up_for_though_nothing_is_left_when_we_come() {
+        let (mut pace, opened) = pace(Some(RATE));
+        let late = carry(&mut pace, Way::In, opened, 1_000_000, Duration::ZERO) + Duration::from_millis(100);
+        assert!(pace.grant(Way::In, late, 1_000_000).unwrap() >= 1_000_000);
+        pace.passed(1_000_000);
+        pace.held_up(late);
+        let took =
+            carry(&mut pace, Way::In, late + Duration::from_millis(10), 19_000_000, Duration::ZERO) - late;
+        assert!((took.as_secs_f64() - 0.91).abs() < 0.01, "a second less what we were late: {took:?}");
     }
 
     #[test]

@@ -8,18 +8,24 @@ use std::fs::File;
 use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use axum::http::HeaderMap;
 
 use super::Store;
 use super::argument::Fields;
 use super::uploading::Cursor;
+use crate::sandbox::sent::Landing;
 use crate::sandbox::wire::Call;
 
 const APPEND: &str = "/2/files/upload_session/append_v2";
 
 /// The places that calls have for themselves.
+#[derive(Clone, Default)]
+pub struct Places(Arc<Shared>);
+
 #[derive(Default)]
-pub struct Places {
+struct Shared {
     taken: Mutex<Vec<Place>>,
     given_back: Condvar,
 }
@@ -32,20 +38,25 @@ pub struct Place {
 }
 
 /// A place that one call has for itself until this is dropped.
-pub struct Own<'p> {
-    places: &'p Places,
+pub struct Own {
+    places: Places,
     place: Place,
 }
 
 impl Place {
     /// Returns where a call's bytes belong; none for calls that append nothing.
     pub fn of(call: &Call) -> Option<Self> {
-        if call.path != APPEND || call.body.is_empty() {
+        Self::announced(&call.path, &call.headers, call.body.len())
+    }
+
+    /// Returns where the bytes will belong that a call announces.
+    pub fn announced(path: &str, headers: &HeaderMap, length: usize) -> Option<Self> {
+        if path != APPEND || length == 0 {
             return None;
         }
-        let mut fields = Fields::parse("", call.headers.get("dropbox-api-arg")?.as_bytes()).ok()?;
+        let mut fields = Fields::parse("", headers.get("dropbox-api-arg")?.as_bytes()).ok()?;
         let Cursor { session, offset } = Cursor::read(&mut fields).ok()?;
-        Some(Self { session, bytes: offset..offset.checked_add(call.body.len() as u64)? })
+        Some(Self { session, bytes: offset..offset.checked_add(length as u64)? })
     }
 
     fn overlaps(&self, other: &Self) -> bool {
@@ -56,21 +67,37 @@ impl Place {
 
 impl Places {
     /// Waits until no other call has any part of a place.
-    pub fn take(&self, place: Place) -> Own<'_> {
+    pub fn take(&self, place: Place) -> Own {
         let mut taken = self.locked();
         while taken.iter().any(|other| other.overlaps(&place)) {
-            taken = self.given_back.wait(taken).unwrap_or_else(PoisonError::into_inner);
+            taken = self.0.given_back.wait(taken).unwrap_or_else(PoisonError::into_inner);
         }
         taken.push(place.clone());
-        Own { places: self, place }
+        Own { places: self.clone(), place }
+    }
+
+    /// Takes a place that no other call has any part of now.
+    pub fn take_free(&self, place: Place) -> Option<Own> {
+        let mut taken = self.locked();
+        if taken.iter().any(|other| other.overlaps(&place)) {
+            return None;
+        }
+        taken.push(place.clone());
+        Some(Own { places: self.clone(), place })
     }
 
     fn locked(&self) -> MutexGuard<'_, Vec<Place>> {
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Own<'_> {
+impl Own {
+    /// Opens the place in a file, for bytes that go there while they come.
+    pub fn land(self, path: PathBuf) -> Option<Landing> {
+        let file = File::options().write(true).open(path).ok()?;
+        Some(Landing::new(file, self.place.bytes.start, self))
+    }
+
     /// Puts a call's bytes down at their place in a file; they are on disk when this returns true.
     pub fn put_down(&self, call: &Call, path: PathBuf) -> bool {
         let put = || -> std::io::Result<()> {
@@ -87,10 +114,10 @@ impl Own<'_> {
     }
 }
 
-impl Drop for Own<'_> {
+impl Drop for Own {
     fn drop(&mut self) {
         self.places.locked().retain(|place| *place != self.place);
-        self.places.given_back.notify_all();
+        self.places.0.given_back.notify_all();
     }
 }
 
@@ -129,6 +156,8 @@ mod tests {
                 tell.send(()).unwrap();
             });
             assert!(told.recv_timeout(Duration::from_millis(50)).is_err());
+            assert!(places.take_free(place("a", 7..9)).is_none());
+            drop(places.take_free(place("a", 16..17)).unwrap());
             drop(first);
             told.recv_timeout(Duration::from_secs(60)).unwrap();
         });

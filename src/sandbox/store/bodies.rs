@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
+use std::ops::Deref as _;
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -50,6 +51,9 @@ impl Bodies {
         let end = offset + bytes.len() as u64;
         known.retain(|number, _| (number + 1) * BLOCK <= offset || number * BLOCK >= end);
         if !bytes.are_put_down() {
+            if bytes.len() != bytes.deref().len() {
+                return Err(std::io::Error::other("the bytes went elsewhere"));
+            }
             file.write_all_at(bytes, offset)?;
             file.sync_data()?;
         }

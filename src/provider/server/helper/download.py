@@ -11,7 +11,7 @@ class Download(Transfer):
         self.descriptor = descriptor
         self.journal = journal
         self.digests = [have.get(number) for number in range(count)]
-        self.ranges = ranges
+        self.ranges = self.leaves = ranges
         if not ranges:
             self.connections = 1
             self.divided = False
@@ -36,14 +36,19 @@ class Download(Transfer):
             if response.status not in (200, 206):
                 check(response)
         self.check_promise(response, start, end, part)
-        for number in range(first, run[1]):
+        number = first
+        while number < run[1]:
             digest = self.take_block(response, number)
             if self.digests[number] is None:
                 self.digests[number] = digest
                 self.journal.note([number, digest.hex()])
+            number += 1
             if self.ranges:
-                run[0] = number + 1
+                run[0] = number
         run[0] = run[1]
+        if number * BLOCK < end:
+            line.close()  # The rest of this answer has become another connection's.
+            return
         with on_the_wire():
             more = response.read(1)
         if more:

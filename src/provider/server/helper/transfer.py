@@ -1,11 +1,18 @@
 # Moving the blocks of one file --------------------------------------------------------------------------
 
 CONNECTIONS = 8
-MOST_AT_ONCE = 8  # Blocks of one request: 32 MiB.
+MOST_AT_ONCE = 16  # Blocks of one request, 64 MiB, and half as many more at most.
+FIRST = 4  # Of a connection's first request, while nobody knows how fast it is.
 
 
 class Transfer:
     """The blocks of one file, shared out among several connections."""
+
+    # How long a request is meant to take. Each costs a round trip, so there should be few; but what was under
+    # way when something ends is lost, and a slow connection must not hold what the others could have moved.
+    seconds = 3
+    # Whether a connection can leave the end of its stretch to another one.
+    leaves = False
 
     def __init__(self, ask, total, missing):
         self.pace = Pace(ask)
@@ -14,9 +21,9 @@ class Transfer:
         self.state = threading.Condition()
         self.runs = deque(stretches(missing))
         self.wanted = len(missing)
-        # Large files in large requests, but never so few that some connections have nothing to do.
+        # Never so few requests that some connections have nothing to do.
         self.most = max(1, min(MOST_AT_ONCE, self.wanted // (2 * self.connections)))
-        self.at_work = 0
+        self.taken = []
         self.done = total - sum(self.length(number) for number in missing)
         self.under_way = 0
         self.furthest = self.done
@@ -44,11 +51,13 @@ class Transfer:
     def work(self):
         line = None
         tried = 0
+        worth = FIRST
         try:
             while True:
-                run = self.take()
+                run = self.take(worth)
                 if run is None:
                     return
+                first, began = run[0], time.monotonic()
                 try:
                     self.pace.pass_gate()
                     number, value = secret.current()
@@ -56,6 +65,7 @@ class Transfer:
                         line = self.open(line, number, value)
                     self.move(line, run)
                     tried = 0
+                    worth = int((run[0] - first) * self.seconds / max(time.monotonic() - began, 0.001))
                 except Expired:
                     secret.renew(line.number, self.pace)
                 except Again as again:
@@ -82,32 +92,56 @@ class Transfer:
             line.close()
         return Line(self.address(value), number, value, self.pace.limit())
 
-    def take(self):
+    def take(self, worth):
         """Takes the next few blocks; none when all are moved. Waits while others may give some back."""
         with self.state:
-            while not self.runs and self.at_work and not self.pace.stopped:
+            while not self.runs and self.taken and not self.pace.stopped:
+                if self.leaves and self.halve_the_longest():
+                    break
                 self.state.wait(1)
             if self.pace.stopped or not self.runs:
                 return None
             run = self.runs[0]
-            # An equal share of all that is still to come, others' requests under way included: so all end
-            # at once, and in few requests, each of which costs a round trip. Rounded up, because bytes that
-            # wait in buffers count as moved already.
-            share = -(-(self.total - self.done - self.under_way) // (BLOCK * self.connections))
-            count = run[1] - run[0]
-            if self.divided:
-                count = min(count, max(1, min(self.most, share)))
+            count, share = run[1] - run[0], self.share(worth)
+            # A single block that would be left over behind several isn't worth a request of its own.
+            if self.divided and (count > share + (share > 3) or len(self.runs) > 1):
+                count = min(count, share)
             mine = [run[0], run[0] + count]
             run[0] += count
             if run[0] == run[1]:
                 self.runs.popleft()
-            self.at_work += 1
+            self.taken.append(mine)
             return mine
+
+    def share(self, worth):
+        """Returns how many blocks to take, so that all connections end at once.
+
+        That is an equal share of all that is still to come, others' stretches under way included, in as many
+        requests as it takes. Rounded up, because bytes that wait in buffers count as moved already.
+        """
+        left = self.total - self.done - self.under_way
+        requests = 1
+        if not self.leaves:
+            requests = max(1, round(left / (BLOCK * self.connections * max(1, min(self.most, worth)))))
+        return max(1, -(-left // (BLOCK * self.connections * requests)))
+
+    def halve_the_longest(self):
+        """Makes the second half of the longest stretch under way everybody's again, if it is worth it.
+
+        Whoever moves it is in its first block, or has just ended that one.
+        """
+        longest = max(self.taken, key=lambda run: run[1] - run[0])
+        if longest[1] - longest[0] < 4:
+            return False
+        middle = (longest[0] + longest[1] + 1) // 2
+        self.runs.append([middle, longest[1]])
+        longest[1] = middle
+        return True
 
     def put_back(self, run):
         """Gives back what is left of a run, which is nothing after a success."""
         with self.state:
-            self.at_work -= 1
+            self.taken = [other for other in self.taken if other is not run]
             if run[0] < run[1]:
                 self.runs.appendleft(run)
             self.state.notify_all()
