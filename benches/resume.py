@@ -6,7 +6,7 @@ from laptop import Laptop
 from transfers import CAP, CONNECTIONS
 
 CUT = 0.9
-LARGEST_REQUEST = 32 * MIB
+LARGEST_REQUEST = 68 * MIB  # With a block that would be left over.
 LINK = f"rtt=30ms,rate={CAP // 1_000_000}MB"
 
 

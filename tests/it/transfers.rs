@@ -13,7 +13,7 @@ use crate::support::{Project, Ran, ran};
 
 const MIB: u64 = 1024 * 1024;
 /// What one request may carry, and how many may be under way at once.
-const REQUEST: u64 = 32 * MIB;
+const REQUEST: u64 = 68 * MIB;
 const CONNECTIONS: u64 = 8;
 
 /// How long the interrupted upload would take without interruptions.

@@ -16,6 +16,7 @@ import gzip
 import hashlib
 import http.client
 import json
+import math
 import os
 import random
 import re

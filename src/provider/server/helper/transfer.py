@@ -1,7 +1,7 @@
 # Moving the blocks of one file --------------------------------------------------------------------------
 
 CONNECTIONS = 8
-MOST_AT_ONCE = 16  # Blocks of one request, 64 MiB, and half as many more at most.
+MOST_AT_ONCE = 16  # Blocks of one request: 64 MiB.
 FIRST = 4  # Of a connection's first request, while nobody knows how fast it is.
 
 
@@ -119,11 +119,11 @@ class Transfer:
         That is an equal share of all that is still to come, others' stretches under way included, in as many
         requests as it takes. Rounded up, because bytes that wait in buffers count as moved already.
         """
-        left = self.total - self.done - self.under_way
+        left = (self.total - self.done - self.under_way) / (BLOCK * self.connections)
         requests = 1
         if not self.leaves:
-            requests = max(1, round(left / (BLOCK * self.connections * max(1, min(self.most, worth)))))
-        return max(1, -(-left // (BLOCK * self.connections * requests)))
+            requests = max(1, round(left / max(1, min(self.most, worth))), math.ceil(left / self.most))
+        return max(1, math.ceil(left / requests))
 
     def halve_the_longest(self):
         """Makes the second half of the longest stretch under way everybody's again, if it is worth it.
