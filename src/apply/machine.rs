@@ -13,7 +13,7 @@ use crate::guard::{self, Finding, Proof, Refusal};
 use crate::observe::{Reading, observe};
 use crate::plan::{Candidate, artifact_paths, evidence, stored_contents};
 use crate::provider::cloud::{Created, Deleted, Order};
-use crate::provider::server::{SshError, Trouble};
+use crate::provider::server::{self, Connection, HostKey, SshError, Trouble};
 use crate::record::{self, Goal, Hand, Intent, Record, Rented, Step, Stop, View, next};
 use crate::world::Machine;
 
@@ -28,6 +28,8 @@ const ORDERS: usize = 3;
 const SSHD: Duration = Duration::from_secs(15 * 60);
 /// How long it may refuse the login key until the image has put it in its place.
 const KEY: Duration = Duration::from_secs(2 * 60);
+/// How long the startup script may take to set the host key once sshd answers.
+const SCRIPT: Duration = Duration::from_secs(5 * 60);
 /// How long a disk may take to be let go of once its machine is gone.
 const DETACHED: Duration = Duration::from_secs(5 * 60);
 /// How long a machine may take to shut down before it is asked again.
@@ -102,14 +104,24 @@ impl Run<'_, '_> {
 
     async fn create_at(&mut self, candidate: &Candidate) -> Result<Built> {
         let goal = Goal::Running(Box::new(self.asked(candidate)?));
-        let mut hand = Hand { nonce: (self.context.random)(), ..Hand::default() };
+        let key = HostKey::make()?;
+        let host_key = Some(key.public().as_str().to_owned());
+        let mut hand = Hand { nonce: (self.context.random)(), host_key, ..Hand::default() };
+        let mut script = None;
         loop {
             let look = self.look().await?;
             match next(self.hold.record(), look.view(), &goal, &mut hand) {
                 Step::Post(_) if self.unclear.len() >= ORDERS => return Err(never_clear(&self.unclear)),
                 Step::Post(intent) => {
-                    if let Some(why) = self.post(&intent, candidate).await? {
+                    if let Some(why) = self.post(&intent, script.clone(), candidate).await? {
                         return Ok(Built::NoCapacity(why));
+                    }
+                }
+                // The public half is noted with the intent, before anything of the private one leaves here.
+                Step::Write(record) if orders_new_disk(&record) => {
+                    self.hold.write(self.context.providers, *record).await?;
+                    if script.is_none() {
+                        script = Some(self.add_script(&key).await?);
                     }
                 }
                 Step::Done(Some(id)) => match self.await_built(&id).await? {
@@ -126,9 +138,38 @@ impl Run<'_, '_> {
         }
     }
 
+    /// Keeps the script that sets the host key in the account, until the machine has booted.
+    async fn add_script(&mut self, key: &HostKey) -> Result<String> {
+        let record = self.hold.record();
+        let name = record::script_name(&record.session, &record.store, key.public());
+        match self.providers().cloud.add_script(self.action, &name, &key.script()).await {
+            Ok(id) => Ok(id),
+            Err(error) => {
+                // Nothing was ordered, and nothing will be.
+                self.close_intent().await?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Removes every startup script of this session: machines have copied theirs, or were never made.
+    async fn remove_scripts(&self) -> Result<()> {
+        let Record { session, store, .. } = self.hold.record();
+        let listed = self.providers().cloud.scripts(&record::script_prefix(session, store)).await?;
+        for script in listed.iter().filter(|script| record::owns_script(session, store, &script.name)) {
+            self.providers().cloud.remove_script(self.action, script).await?;
+        }
+        Ok(())
+    }
+
     /// Sends the create, once. Returns why when the candidate is sold out; an unclear answer is waited out.
-    async fn post(&mut self, intent: &Intent, candidate: &Candidate) -> Result<Option<String>> {
-        let order = self.order(intent).await?;
+    async fn post(
+        &mut self,
+        intent: &Intent,
+        script: Option<String>,
+        candidate: &Candidate,
+    ) -> Result<Option<String>> {
+        let order = self.order(intent, script).await?;
         match self.providers().cloud.create(self.action, &order).await {
             Created::Id(id) => {
                 let record = self.hold.record().clone().with_created(id.clone());
@@ -142,6 +183,8 @@ impl Run<'_, '_> {
             }
             Created::Refused(error) => {
                 self.close_intent().await?;
+                // The refusal is the news; a script that stays is removed by the next run.
+                drop(self.remove_scripts().await);
                 Err(error)
             }
             Created::Unclear(why) => {
@@ -192,7 +235,7 @@ impl Run<'_, '_> {
         loop {
             let look = self.look().await?;
             match next(self.hold.record(), look.view(), &Goal::Absent, &mut hand) {
-                Step::Done(_) => return Ok(()),
+                Step::Done(_) => return self.remove_scripts().await,
                 Step::Prove => {
                     return Err(Error::of(ExitCode::Stale, "a machine of this session turned up")
                         .why("it may hold work")
@@ -325,10 +368,12 @@ impl Run<'_, '_> {
         let mut shown = String::new();
         let (instance, mut connection) = loop {
             let instance = self.instance(&id).await?;
-            match self.providers().connect(self.context.spec, self.rented()?, &instance, false).await {
+            match self.enter(self.rented()?, &instance).await {
                 Ok(connection) => break (instance, connection),
-                // While a machine boots, its sshd refuses, hangs up or doesn't know the key yet.
-                Err(SshError { trouble, error }) if patience(trouble).is_some_and(|most| waited < most) => {
+                // While a machine boots, its sshd refuses, hangs up, doesn't know the key yet or shows another.
+                Err(SshError { trouble, error })
+                    if self.patience(trouble).is_some_and(|most| waited < most) =>
+                {
                     if shown != error.to_string() {
                         shown = error.to_string();
                         self.stage(Stage::Connecting { why: shown.clone() });
@@ -340,22 +385,26 @@ impl Run<'_, '_> {
             waited += POLL;
         };
         let host_key = connection.host_key().to_owned();
-        if self.rented()?.login {
+        if self.rented()?.login && self.rented()?.host_key.is_some() {
             // It has been greeted before; greeting it again could hide files made since.
             connection.close().await;
             return Ok(());
         }
-        // A kept disk was greeted when it was new: another greeting would hide what is on it.
-        let greeted = self.rented()?.booted.is_some();
+        // An adopted machine or a kept disk was greeted before: another greeting would hide what is on it.
+        let greeted = self.rented()?.may_hold_work();
         let hello = if greeted { None } else { Some(connection.hello().await) };
         connection.close().await;
         let hello = hello.transpose()?;
+        // The machine has copied it. Removed before the login is noted, it is looked for again after a crash.
+        self.remove_scripts().await?;
+        let foreseen = self.rented()?.known_keys().contains(&host_key);
         if let Some(key) = PublicKey::parse(&host_key) {
-            self.stage(Stage::HostKey { fingerprint: key.fingerprint() });
+            self.stage(Stage::HostKey { fingerprint: key.fingerprint(), foreseen });
         }
         let mut record = self.hold.record().clone();
         if let Some(machine) = &mut record.machine {
             machine.host_key = Some(host_key);
+            machine.host_keys = Vec::new();
             machine.login = true;
             machine.os_volume = instance.os_volume.or(machine.os_volume.take());
         }
@@ -366,6 +415,38 @@ impl Run<'_, '_> {
         Ok(())
     }
 
+    /// Logs in: strictly, wherever it is known which key the server may show.
+    async fn enter(&self, rented: &Rented, instance: &Instance) -> server::Result<Connection> {
+        let connect = async |rented: &Rented| {
+            self.providers().connect(self.context.spec, rented, instance, false).await
+        };
+        let (latest, earlier) = match rented.known_keys().split_last() {
+            Some((latest, earlier)) if rented.host_key.is_none() => (latest, earlier),
+            _ => return connect(rented).await,
+        };
+        for key in std::iter::once(latest).chain(earlier) {
+            match connect(&Rented { host_key: Some(key.clone()), ..rented.clone() }).await {
+                Err(SshError { trouble: Trouble::HostKey, .. }) => {}
+                entered => return entered,
+            }
+        }
+        Err(SshError { trouble: Trouble::HostKey, error: other_key(rented, instance) })
+    }
+
+    /// While a machine boots, its sshd refuses connections, hangs up, doesn't know the login key yet, and
+    /// shows the image's own host key until the startup script has run.
+    fn patience(&self, trouble: Trouble) -> Option<Duration> {
+        let by_script = |rented: &Rented| {
+            rented.host_key.is_none() && rented.booted.is_none() && !rented.host_keys.is_empty()
+        };
+        match trouble {
+            Trouble::Unreachable | Trouble::Lost => Some(SSHD),
+            Trouble::LoginRefused => Some(KEY),
+            Trouble::HostKey if self.rented().is_ok_and(by_script) => Some(SCRIPT),
+            _ => None,
+        }
+    }
+
     /// Proves, on evidence taken now, that nothing on the machine is lost; deletes it and its volumes or,
     /// where the disk is to stay, shuts it down and deletes it alone.
     pub(super) async fn end(&mut self, goal: &Goal, outcome: &mut Outcome) -> Result<()> {
@@ -373,7 +454,8 @@ impl Run<'_, '_> {
         loop {
             let look = self.look().await?;
             match next(self.hold.record(), look.view(), goal, &mut hand) {
-                Step::Done(_) => return Ok(()),
+                // Of use to nobody any more: were it left by a crash here, the next `up` would remove it.
+                Step::Done(_) => return self.remove_scripts().await,
                 Step::Prove => match self.prove(goal).await? {
                     Ok(proof) => {
                         if !proof.keeps_disk() {
@@ -583,7 +665,7 @@ impl Run<'_, '_> {
         })
     }
 
-    async fn order(&self, intent: &Intent) -> Result<Order> {
+    async fn order(&self, intent: &Intent, script: Option<String>) -> Result<Order> {
         let (key, _) = self.providers().public_key(self.context.spec)?;
         let keys = self.providers().cloud.keys().await?;
         let key = keys.into_iter().find(|registered| registered.key == key).ok_or_else(|| {
@@ -600,6 +682,7 @@ impl Run<'_, '_> {
             hostname: record.session.clone(),
             description: record::description(&record.session, &record.store, &intent.nonce),
             key_ids: vec![key.id],
+            script,
             location: intent.asked.location.clone(),
             os_volume_gb: intent.asked.os_volume_gb,
             market: intent.asked.market,
@@ -609,12 +692,30 @@ impl Run<'_, '_> {
     }
 }
 
-/// While a machine boots, its sshd refuses connections, hangs up, and doesn't know the login key yet.
-fn patience(trouble: Trouble) -> Option<Duration> {
-    match trouble {
-        Trouble::Unreachable | Trouble::Lost => Some(SSHD),
-        Trouble::LoginRefused => Some(KEY),
-        _ => None,
+/// Whether the record holds an intent to order a machine with a disk of its own. A kept disk has its key.
+fn orders_new_disk(record: &Record) -> bool {
+    record.machine.is_none() && record.intent.as_ref().is_some_and(|intent| intent.boots.is_none())
+}
+
+/// Words why nothing goes to a server that shows another host key on the first contact.
+fn other_key(rented: &Rented, instance: &Instance) -> Error {
+    let ip = instance.ip.as_deref().unwrap_or("unknown");
+    let made: Vec<String> = rented
+        .known_keys()
+        .iter()
+        .filter_map(|key| PublicKey::parse(key))
+        .map(|key| key.fingerprint())
+        .collect();
+    let error = Error::new(format!("the server at `{ip}` doesn't show the host key that it was given"))
+        .why(format!("it was given {}", made.join(" or ")));
+    let hint = "nothing was sent to it; somebody may be listening in between, or its image ";
+    match &rented.booted {
+        Some(disk) => error.why(format!("it is the key of the kept disk `{}`", disk.volume)).hint(format!(
+            "{hint}made a new key; look at it over the cloud's console, or `dacapo down --keep-disk`"
+        )),
+        None => error.why("the startup script that sets the key has not run there").hint(format!(
+            "{hint}doesn't run startup scripts; `dacapo down` ends the machine: it holds nothing"
+        )),
     }
 }
 

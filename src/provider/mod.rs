@@ -163,7 +163,7 @@ impl Providers {
             ip,
             port: 22,
             user: self.settings.ssh.user.clone(),
-            host_key: rented.host_key.clone(),
+            host_key: rented.known_keys().last().cloned(),
             identity: private.is_file().then_some(private),
             agent: self.settings.ssh.agent.clone(),
             proxy: self.settings.ssh.proxy.clone(),

@@ -419,7 +419,8 @@ fn keys_in(folder: &Path) -> Vec<PathBuf> {
     };
     let all = files(folder).into_iter().filter(is_key);
     // What the server's sshd shows lies beside the home directory, at the disk's root.
-    all.filter(|path| !path.ends_with("host_key") || path.components().any(|part| part.as_os_str() == "home"))
+    let shown = |path: &PathBuf| path.ends_with("host_key") || path.ends_with("etc/ssh/ssh_host_ed25519_key");
+    all.filter(|path| !shown(path) || path.components().any(|part| part.as_os_str() == "home"))
         .collect()
 }
 

@@ -8,6 +8,7 @@ mod artifacts;
 mod bad_input;
 mod broken_specs;
 mod faults;
+mod first_contact;
 mod hash;
 mod interrupt;
 mod killed;
