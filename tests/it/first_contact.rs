@@ -278,3 +278,15 @@ print(call(ask['method'], ask['path'], ask['body'], Authorization='Bearer ' + to
     assert!(output.status.success(), "{method} {path}");
     String::from_utf8(output.stdout).unwrap()
 }
+
+#[test]
+fn a_machine_that_lost_its_record_is_pinned_at_the_next_login() {
+    let project = Project::new();
+    project.dacapo(&["up", "--yes"]).exits(0);
+    project.delete_stored("/fastai/lesson3/.dacapo/lesson3.json");
+    project.dacapo(&["up", "--yes"]).exits(0).says(TAKEN);
+    project.dacapo(&["run", "-A", "--", "git", "fetch"]).exits(0);
+    project.ssh_faults(&json!({"other_host_key": true}));
+    project.dacapo(&["run", "--", "true"]).exits(1).says("IS NOT THE ONE IT WAS");
+    ends(&project);
+}
