@@ -10,6 +10,7 @@ mod broken_specs;
 mod faults;
 mod first_contact;
 mod hash;
+mod hostile;
 mod interrupt;
 mod killed;
 mod matrix;
