@@ -220,27 +220,17 @@ impl CloudClient {
 
     /// Keeps a startup script in the account and returns its id. Its text is secret.
     ///
-    /// Sent once; after an unclear answer the scripts are listed, and one with that name counts: names are the
-    /// caller's to keep apart.
+    /// After an unclear answer it is sent again: a copy has the same name, by which all of them are removed.
     pub async fn add_script(&self, _: &Action, name: &str, text: &SecretString) -> Result<String> {
         let body = json!({"name": name, "script": text.expose_secret()});
         let key = |line: &&str| line.len() >= 8 && !line.contains(' ');
         let lines = text.expose_secret().lines().filter(key).map(SecretString::from).collect();
         let call = Call::with_json(Method::POST, self.url(&["scripts"]), &body).hiding(lines);
-        let trouble = match self.service.once(&call.with_secret_answer()).await {
-            Ok(answer) => match wire::id_in(&answer.body) {
-                Some(id) => return Ok(id),
-                None => Trouble::Undecodable("the answer holds no id".into()),
-            },
-            Err(trouble) => trouble,
+        let id = |answer: Answer| {
+            wire::id_in(&answer.body).ok_or_else(|| Trouble::Undecodable("the answer holds no id".into()))
         };
-        if !trouble.is_without_effect() {
-            let known = self.scripts(name).await?;
-            if let Some(found) = known.into_iter().find(|known| known.name == name) {
-                return Ok(found.id);
-            }
-        }
-        Err(self.error(format!("cannot keep the startup script `{name}`"), trouble))
+        let made = self.service.patiently(&call.with_secret_answer(), id).await;
+        made.map_err(|trouble| self.error(format!("cannot keep the startup script `{name}`"), trouble))
     }
 
     /// Lists the startup scripts whose names contain `part`.
