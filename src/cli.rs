@@ -139,10 +139,13 @@ pub fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
-            let usage = error.use_stderr();
             // A closed pipe leaves nobody to tell.
-            let _ = error.print();
-            return if usage { ExitCode::Usage } else { ExitCode::Ok };
+            if !error.use_stderr() {
+                let _ = error.print();
+                return ExitCode::Ok;
+            }
+            let _ = report::misuse(&mut io::stderr().lock(), &error.render().to_string());
+            return ExitCode::Usage;
         }
     };
     // Without it the first TLS client panics; a second install only says that one is there.

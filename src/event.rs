@@ -68,7 +68,7 @@ pub enum Stage {
     /// sshd doesn't answer yet.
     Connecting { why: String },
     /// The host key seen at the first contact; pinned from now on.
-    HostKey { fingerprint: String },
+    HostKey { fingerprint: String, foreseen: bool },
     /// The login works.
     LoggedIn { python: String, git: Option<String>, gpu: Option<String> },
     /// The checkout is at this commit.

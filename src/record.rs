@@ -11,7 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::digest::ContentHash;
-use crate::facts::{Instance, Limits, Status};
+use crate::facts::{Instance, Limits, PublicKey, Status};
 use crate::guard::{self, Proof};
 use crate::world::Machine;
 
@@ -20,6 +20,12 @@ mod tests;
 
 /// How long an unclear create may take to show: list lag plus the latest arrival of a POST, plus one.
 pub const QUIET_WINDOW: SignedDuration = SignedDuration::from_secs(180);
+
+/// How many digits of its key's hash a startup script's name ends with.
+const SCRIPT_KEY: usize = 16;
+
+/// How many host keys an open intent remembers: one for each process that was about to order.
+const KEYS: usize = 8;
 
 /// The latest time that a record may hold (the year 9000): windows are added to it.
 const LATEST: Timestamp = Timestamp::constant(221_845_392_000, 0);
@@ -104,6 +110,10 @@ pub struct Intent {
     /// The kept disk that the machine is to boot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boots: Option<String>,
+    /// The host keys that the machine may show, as `type base64`: the one made for this order, those made
+    /// for earlier orders under this nonce, or the one that the kept disk has.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub host_keys: Vec<String>,
 }
 
 /// A machine of ours.
@@ -118,6 +128,9 @@ pub struct Rented {
     /// The pinned host key, as `type base64`.
     #[serde(default)]
     pub host_key: Option<String>,
+    /// The host keys that it may show on the first contact; none where nobody knows.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub host_keys: Vec<String>,
     /// Whether a login of ours was ever completed. True for adopted machines: nobody knows.
     pub login: bool,
     /// The kept disk that it was created with: it holds work from the first moment.
@@ -143,6 +156,9 @@ pub struct Disk {
     pub location: String,
     /// What the creation of its last machine asked for; none where that isn't known.
     pub asked: Option<Machine>,
+    /// The host key that is on it; none where that isn't known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host_key: Option<String>,
     /// What was last brought to it or stored from it.
     #[serde(default)]
     pub base: Base,
@@ -268,6 +284,7 @@ impl Record {
         self.machine = Some(Rented {
             id,
             nonce: intent.as_ref().map(|intent| intent.nonce.clone()),
+            host_keys: intent.as_ref().map(|intent| intent.host_keys.clone()).unwrap_or_default(),
             asked: intent.map(|intent| intent.asked),
             host_key: None,
             login: false,
@@ -309,8 +326,9 @@ impl Record {
     pub fn with_recovered(self, volume: String, location: String) -> Self {
         let machine = self.machine.as_ref();
         let asked = machine.and_then(|machine| machine.asked.clone());
+        let host_key = machine.and_then(Rented::disk_key);
         let base = machine.map(|machine| machine.base.clone()).unwrap_or_default();
-        Self { disk: Some(Disk { volume, location, asked, base }), ..self.without_machine() }
+        Self { disk: Some(Disk { volume, location, asked, host_key, base }), ..self.without_machine() }
     }
 
     /// Takes a receipt over. It goes on explaining volumes that outlived the machines before.
@@ -337,6 +355,7 @@ impl Record {
                     nonce: nonce(instance).map(str::to_owned),
                     asked: None,
                     host_key: None,
+                    host_keys: Vec::new(),
                     login: !never_up,
                     booted: None,
                     os_volume: instance.os_volume.clone(),
@@ -358,6 +377,18 @@ impl Rented {
     /// Tells whether its disk may hold what is nowhere else.
     pub fn may_hold_work(&self) -> bool {
         self.login || self.booted.is_some()
+    }
+
+    /// Returns the host keys that it may show: the pinned one or, until one is, those that were foreseen.
+    /// Without any the key of the first contact has to be taken.
+    pub fn known_keys(&self) -> &[String] {
+        self.host_key.as_ref().map_or(&self.host_keys, std::slice::from_ref)
+    }
+
+    /// Returns the host key that is on its disk, where that is certain.
+    pub fn disk_key(&self) -> Option<String> {
+        let booted = || self.booted.as_ref().and_then(|disk| disk.host_key.clone());
+        self.host_key.clone().or_else(booted)
     }
 
     /// Tells whether a disk is left that waits for another machine once this one is gone.
@@ -441,6 +472,23 @@ pub fn description(session: &str, store: &str, nonce: &str) -> String {
     format!("dacapo session={session} store={store} nonce={nonce}")
 }
 
+/// Returns the name of the startup script that sets a host key: whose it is, and which key.
+pub fn script_name(session: &str, store: &str, host_key: &PublicKey) -> String {
+    let key = ContentHash::of(host_key.as_str().as_bytes()).to_string();
+    format!("{}{}", script_prefix(session, store), &key[..SCRIPT_KEY])
+}
+
+/// Returns what the names of a session's startup scripts begin with.
+pub fn script_prefix(session: &str, store: &str) -> String {
+    format!("dacapo-host-key-{store}-{session}-")
+}
+
+/// Tells whether a startup script is one that this session made.
+pub fn owns_script(session: &str, store: &str, name: &str) -> bool {
+    let key = name.strip_prefix(&script_prefix(session, store));
+    key.is_some_and(|key| key.len() == SCRIPT_KEY && key.bytes().all(|digit| digit.is_ascii_hexdigit()))
+}
+
 fn described<'a>(instance: &'a Instance, key: &str) -> Option<&'a str> {
     let rest = instance.description.strip_prefix("dacapo ")?;
     rest.split(' ').find_map(|word| word.strip_prefix(key))
@@ -473,6 +521,8 @@ pub struct View<'a> {
 pub struct Hand {
     /// A fresh random word for a new intent.
     pub nonce: String,
+    /// The public half of the host key that this process has made for a new machine.
+    pub host_key: Option<String>,
     /// The intent that this process noted and hasn't posted yet: only then is a POST known to be the first.
     pub noted: Option<Timestamp>,
     /// A proof in hand.
@@ -630,7 +680,8 @@ fn disk_of(machine: &Rented, instance: &Instance) -> Option<Disk> {
     let booted = || machine.booted.as_ref().map(|disk| disk.volume.clone());
     let volume = instance.os_volume.clone().or_else(booted)?;
     let (asked, base) = (machine.asked.clone(), machine.base.clone());
-    Some(Disk { volume, location: instance.location.clone(), asked, base })
+    let host_key = machine.disk_key();
+    Some(Disk { volume, location: instance.location.clone(), asked, host_key, base })
 }
 
 fn same(some: &[String], others: &[String]) -> bool {
@@ -667,7 +718,8 @@ fn without_machine(
             let nonce = record.intent.as_ref().map_or(&hand.nonce, |intent| &intent.nonce).clone();
             hand.noted = Some(view.now);
             let boots = record.disk.as_ref().map(|disk| disk.volume.clone());
-            let intent = Intent { nonce, noted_at: view.now, asked: (**asked).clone(), boots };
+            let host_keys = foreseen_keys(record, hand);
+            let intent = Intent { nonce, noted_at: view.now, asked: (**asked).clone(), boots, host_keys };
             Step::Write(Box::new(Record { intent: Some(intent), doubt: None, ..record.clone() }))
         }
         Goal::Absent | Goal::Kept if record.intent.is_some() || record.doubt.is_some() => {
@@ -675,6 +727,20 @@ fn without_machine(
         }
         Goal::Absent | Goal::Kept => Step::Done(None),
     }
+}
+
+/// Returns the host keys that the machine may show which is about to be ordered.
+///
+/// A kept disk has its own. A new one gets the key of this process; an order of another process under the
+/// same nonce may still turn up against all expectation, so its key is not forgotten.
+fn foreseen_keys(record: &Record, hand: &Hand) -> Vec<String> {
+    if let Some(disk) = &record.disk {
+        return disk.host_key.iter().cloned().collect();
+    }
+    let mut keys = record.intent.as_ref().map(|intent| intent.host_keys.clone()).unwrap_or_default();
+    keys.extend(hand.host_key.clone().filter(|key| !keys.contains(key)));
+    keys.drain(..keys.len().saturating_sub(KEYS));
+    keys
 }
 
 /// Deals with living machines of this session beside the recorded one.

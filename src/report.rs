@@ -40,6 +40,11 @@ pub fn error(out: &mut impl Write, error: &Error) -> io::Result<()> {
     Ok(())
 }
 
+/// Writes what is wrong with a command line, in the parser's words: it quotes what was typed.
+pub fn misuse(out: &mut impl Write, words: &str) -> io::Result<()> {
+    words.lines().try_for_each(|line| writeln!(out, "{}", printable(line)))
+}
+
 /// Writes an error as one JSON line.
 pub fn error_json(out: &mut impl Write, error: &Error) -> io::Result<()> {
     let value = serde_json::json!({"error": error, "exit_code": error.kind.code()});

@@ -1,12 +1,13 @@
 //! The lease, and the record that is written under it by compare-and-swap.
 
 use std::fs::File;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::time::Duration;
 
 use crate::error::{Error, ExitCode, Result};
 use crate::observe::Held;
 use crate::provider::store::Written;
-use crate::provider::{Laptop, Providers};
+use crate::provider::{Laptop, Providers, private_folder};
 use crate::record::{LEASE, Lease, Record};
 use crate::spec::Spec;
 
@@ -133,8 +134,9 @@ fn lock_file(providers: &Providers, record: &Record) -> Result<File> {
     let path = folder.join(format!("{}-{}", record.store, record.session));
     let failed =
         |error: std::io::Error| Error::new(format!("cannot lock `{}`", path.display())).because(&error);
-    std::fs::create_dir_all(&folder).map_err(failed)?;
-    let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(failed)?;
+    private_folder(&folder).map_err(failed)?;
+    let mut options = File::options();
+    let file = options.create(true).truncate(false).write(true).mode(0o600).open(&path).map_err(failed)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(std::fs::TryLockError::WouldBlock) => Err(Error::of(

@@ -1,5 +1,7 @@
 //! Creating, waiting for, proving and deleting the machine: `record::next`, carried out.
 
+mod first_contact;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -13,7 +15,7 @@ use crate::guard::{self, Finding, Proof, Refusal};
 use crate::observe::{Reading, observe};
 use crate::plan::{Candidate, artifact_paths, evidence, stored_contents};
 use crate::provider::cloud::{Created, Deleted, Order};
-use crate::provider::server::{SshError, Trouble};
+use crate::provider::server::HostKey;
 use crate::record::{self, Goal, Hand, Intent, Record, Rented, Step, Stop, View, next};
 use crate::world::Machine;
 
@@ -24,10 +26,6 @@ const BOOT: Duration = Duration::from_secs(30 * 60);
 const SETTLED: Duration = Duration::from_secs(60 * 60);
 /// How many orders without a clear answer one action sends, the quiet window between them.
 const ORDERS: usize = 3;
-/// How long sshd may take from then on.
-const SSHD: Duration = Duration::from_secs(15 * 60);
-/// How long it may refuse the login key until the image has put it in its place.
-const KEY: Duration = Duration::from_secs(2 * 60);
 /// How long a disk may take to be let go of once its machine is gone.
 const DETACHED: Duration = Duration::from_secs(5 * 60);
 /// How long a machine may take to shut down before it is asked again.
@@ -102,14 +100,24 @@ impl Run<'_, '_> {
 
     async fn create_at(&mut self, candidate: &Candidate) -> Result<Built> {
         let goal = Goal::Running(Box::new(self.asked(candidate)?));
-        let mut hand = Hand { nonce: (self.context.random)(), ..Hand::default() };
+        let key = HostKey::make()?;
+        let host_key = Some(key.public().as_str().to_owned());
+        let mut hand = Hand { nonce: (self.context.random)(), host_key, ..Hand::default() };
+        let mut script = None;
         loop {
             let look = self.look().await?;
             match next(self.hold.record(), look.view(), &goal, &mut hand) {
                 Step::Post(_) if self.unclear.len() >= ORDERS => return Err(never_clear(&self.unclear)),
                 Step::Post(intent) => {
-                    if let Some(why) = self.post(&intent, candidate).await? {
+                    if let Some(why) = self.post(&intent, script.clone(), candidate).await? {
                         return Ok(Built::NoCapacity(why));
+                    }
+                }
+                // The public half is noted with the intent, before anything of the private one leaves here.
+                Step::Write(record) if orders_new_disk(&record) => {
+                    self.hold.write(self.context.providers, *record).await?;
+                    if script.is_none() {
+                        script = Some(self.add_script(&key).await?);
                     }
                 }
                 Step::Done(Some(id)) => match self.await_built(&id).await? {
@@ -127,8 +135,13 @@ impl Run<'_, '_> {
     }
 
     /// Sends the create, once. Returns why when the candidate is sold out; an unclear answer is waited out.
-    async fn post(&mut self, intent: &Intent, candidate: &Candidate) -> Result<Option<String>> {
-        let order = self.order(intent).await?;
+    async fn post(
+        &mut self,
+        intent: &Intent,
+        script: Option<String>,
+        candidate: &Candidate,
+    ) -> Result<Option<String>> {
+        let order = self.order(intent, script).await?;
         match self.providers().cloud.create(self.action, &order).await {
             Created::Id(id) => {
                 let record = self.hold.record().clone().with_created(id.clone());
@@ -142,6 +155,8 @@ impl Run<'_, '_> {
             }
             Created::Refused(error) => {
                 self.close_intent().await?;
+                // The refusal is the news; a script that stays is removed by the next run.
+                drop(self.remove_scripts().await);
                 Err(error)
             }
             Created::Unclear(why) => {
@@ -192,7 +207,7 @@ impl Run<'_, '_> {
         loop {
             let look = self.look().await?;
             match next(self.hold.record(), look.view(), &Goal::Absent, &mut hand) {
-                Step::Done(_) => return Ok(()),
+                Step::Done(_) => return self.remove_scripts().await,
                 Step::Prove => {
                     return Err(Error::of(ExitCode::Stale, "a machine of this session turned up")
                         .why("it may hold work")
@@ -313,59 +328,6 @@ impl Run<'_, '_> {
             .hint("`dacapo down` shows what is known of it")
     }
 
-    /// Waits until the login works, pins the host key, and notes that a login was completed.
-    pub(super) async fn ready(&mut self) -> Result<()> {
-        let id = self.rented()?.id.clone();
-        let status = self.await_built(&id).await?;
-        if matches!(status, Status::Failed(_) | Status::Discontinued) {
-            return Err(Error::of(ExitCode::NoCapacity, format!("the machine ended as `{status}`"))
-                .hint("run the same command again: it removes the machine and tries the next"));
-        }
-        let mut waited = Duration::ZERO;
-        let mut shown = String::new();
-        let (instance, mut connection) = loop {
-            let instance = self.instance(&id).await?;
-            match self.providers().connect(self.context.spec, self.rented()?, &instance, false).await {
-                Ok(connection) => break (instance, connection),
-                // While a machine boots, its sshd refuses, hangs up or doesn't know the key yet.
-                Err(SshError { trouble, error }) if patience(trouble).is_some_and(|most| waited < most) => {
-                    if shown != error.to_string() {
-                        shown = error.to_string();
-                        self.stage(Stage::Connecting { why: shown.clone() });
-                    }
-                }
-                Err(error) => return Err(error.into()),
-            }
-            self.wait(POLL).await?;
-            waited += POLL;
-        };
-        let host_key = connection.host_key().to_owned();
-        if self.rented()?.login {
-            // It has been greeted before; greeting it again could hide files made since.
-            connection.close().await;
-            return Ok(());
-        }
-        // A kept disk was greeted when it was new: another greeting would hide what is on it.
-        let greeted = self.rented()?.booted.is_some();
-        let hello = if greeted { None } else { Some(connection.hello().await) };
-        connection.close().await;
-        let hello = hello.transpose()?;
-        if let Some(key) = PublicKey::parse(&host_key) {
-            self.stage(Stage::HostKey { fingerprint: key.fingerprint() });
-        }
-        let mut record = self.hold.record().clone();
-        if let Some(machine) = &mut record.machine {
-            machine.host_key = Some(host_key);
-            machine.login = true;
-            machine.os_volume = instance.os_volume.or(machine.os_volume.take());
-        }
-        self.hold.write(self.context.providers, record).await?;
-        if let Some(hello) = hello {
-            self.stage(Stage::LoggedIn { python: hello.python, git: hello.git, gpu: hello.gpu });
-        }
-        Ok(())
-    }
-
     /// Proves, on evidence taken now, that nothing on the machine is lost; deletes it and its volumes or,
     /// where the disk is to stay, shuts it down and deletes it alone.
     pub(super) async fn end(&mut self, goal: &Goal, outcome: &mut Outcome) -> Result<()> {
@@ -373,7 +335,8 @@ impl Run<'_, '_> {
         loop {
             let look = self.look().await?;
             match next(self.hold.record(), look.view(), goal, &mut hand) {
-                Step::Done(_) => return Ok(()),
+                // Of use to nobody any more: were it left by a crash here, the next `up` would remove it.
+                Step::Done(_) => return self.remove_scripts().await,
                 Step::Prove => match self.prove(goal).await? {
                     Ok(proof) => {
                         if !proof.keeps_disk() {
@@ -583,7 +546,7 @@ impl Run<'_, '_> {
         })
     }
 
-    async fn order(&self, intent: &Intent) -> Result<Order> {
+    async fn order(&self, intent: &Intent, script: Option<String>) -> Result<Order> {
         let (key, _) = self.providers().public_key(self.context.spec)?;
         let keys = self.providers().cloud.keys().await?;
         let key = keys.into_iter().find(|registered| registered.key == key).ok_or_else(|| {
@@ -600,6 +563,7 @@ impl Run<'_, '_> {
             hostname: record.session.clone(),
             description: record::description(&record.session, &record.store, &intent.nonce),
             key_ids: vec![key.id],
+            script,
             location: intent.asked.location.clone(),
             os_volume_gb: intent.asked.os_volume_gb,
             market: intent.asked.market,
@@ -609,13 +573,9 @@ impl Run<'_, '_> {
     }
 }
 
-/// While a machine boots, its sshd refuses connections, hangs up, and doesn't know the login key yet.
-fn patience(trouble: Trouble) -> Option<Duration> {
-    match trouble {
-        Trouble::Unreachable | Trouble::Lost => Some(SSHD),
-        Trouble::LoginRefused => Some(KEY),
-        _ => None,
-    }
+/// Whether the record holds an intent to order a machine with a disk of its own. A kept disk has its key.
+fn orders_new_disk(record: &Record) -> bool {
+    record.machine.is_none() && record.intent.as_ref().is_some_and(|intent| intent.boots.is_none())
 }
 
 /// How an attempt at one candidate ended.

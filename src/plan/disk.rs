@@ -88,7 +88,8 @@ impl<'a> Draft<'a> {
             location: location.clone(),
         });
         let (asked, base) = (living.rented.asked.clone(), living.rented.base.clone());
-        self.create_with(&Disk { volume: volume.id.clone(), location, asked, base })?;
+        let host_key = living.rented.disk_key();
+        self.create_with(&Disk { volume: volume.id.clone(), location, asked, host_key, base })?;
         Ok(Fresh::Unknown)
     }
 

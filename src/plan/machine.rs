@@ -99,6 +99,10 @@ impl<'a> Draft<'a> {
             _ if instance.status != Status::Running => self.await_server(),
             Server::Seen(probe) => {
                 self.note_missing_gpu(instance, probe);
+                // An adopted machine has been logged in to, and nobody knows its key any more: it is pinned now.
+                if self.machine.is_some_and(|living| living.rented.host_key.is_none()) {
+                    self.add(Kind::Ready);
+                }
                 Fresh::No
             }
             Server::Unreachable(why) => {

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use reqwest::{Method, Url};
+use secrecy::{ExposeSecret as _, SecretString};
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
@@ -54,6 +55,8 @@ pub struct Order {
     pub description: String,
     /// Ids of the keys that may log in; read at creation only.
     pub key_ids: Vec<String>,
+    /// The id of the script that runs at the first boot; copied at creation.
+    pub script: Option<String>,
     /// Location code.
     pub location: String,
     /// Size of the OS volume in GB, at least 50.
@@ -65,6 +68,18 @@ pub struct Order {
     /// At most ten, put on the instance and on its OS volume; lower-case keys.
     pub tags: BTreeMap<String, String>,
 }
+
+/// A startup script of the account, without its text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Script {
+    /// Its id.
+    pub id: String,
+    /// Its name; not unique.
+    pub name: String,
+}
+
+/// How many scripts are asked for at once, and the most pages that are read.
+const SCRIPTS: (usize, usize) = (100, 100);
 
 /// How a create call ended.
 #[derive(Clone, Debug)]
@@ -201,6 +216,59 @@ impl CloudClient {
             }
         }
         Err(self.error(format!("cannot register the key `{name}`"), trouble))
+    }
+
+    /// Keeps a startup script in the account and returns its id. Its text is secret.
+    ///
+    /// After an unclear answer it is sent again: a copy has the same name, by which all of them are removed.
+    pub async fn add_script(&self, _: &Action, name: &str, text: &SecretString) -> Result<String> {
+        let body = json!({"name": name, "script": text.expose_secret()});
+        let key = |line: &&str| line.len() >= 8 && !line.contains(' ');
+        let lines = text.expose_secret().lines().filter(key).map(SecretString::from).collect();
+        let call = Call::with_json(Method::POST, self.url(&["scripts"]), &body).hiding(lines);
+        let id = |answer: Answer| {
+            wire::id_in(&answer.body).ok_or_else(|| Trouble::Undecodable("the answer holds no id".into()))
+        };
+        let made = self.service.patiently(&call.with_secret_answer(), id).await;
+        made.map_err(|trouble| self.error(format!("cannot keep the startup script `{name}`"), trouble))
+    }
+
+    /// Lists the startup scripts whose names contain `part`.
+    pub async fn scripts(&self, part: &str) -> Result<Vec<Script>> {
+        let (size, pages) = SCRIPTS;
+        let mut all = Vec::new();
+        for page in 1..=pages {
+            let mut url = self.url(&["scripts"]);
+            let (page, size_asked) = (page.to_string(), size.to_string());
+            url.query_pairs_mut().extend_pairs([
+                ("page", &*page),
+                ("pageSize", &*size_asked),
+                ("name", part),
+            ]);
+            let call = Call::get(url).with_secret_answer();
+            let (list, _): (Vec<wire::Script>, _) = self
+                .service
+                .json(&call)
+                .await
+                .map_err(|trouble| self.error("cannot read the startup scripts of the cloud", trouble))?;
+            let last = list.len() < size;
+            all.extend(list.into_iter().map(Script::from));
+            if last {
+                break;
+            }
+        }
+        Ok(all)
+    }
+
+    /// Removes a startup script; one that is gone is a success. Machines keep what they copied.
+    pub async fn remove_script(&self, _: &Action, script: &Script) -> Result<()> {
+        let call = Call::bare(Method::DELETE, self.url(&["scripts", &script.id]));
+        match self.service.patiently(&call, Ok).await {
+            Ok(_) | Err(Trouble::Gone(_)) => Ok(()),
+            Err(trouble) => {
+                Err(self.error(format!("cannot remove the startup script `{}`", script.name), trouble))
+            }
+        }
     }
 
     /// Orders a machine: exactly one POST is taken by the cloud, or none.

@@ -239,7 +239,8 @@ impl Service {
             Ok(answer) => Err((self.manner.sort)(Said::from_answer(self.manner.name, answer))),
             Err(trouble) => Err(trouble),
         };
-        outcome.map_err(|trouble| trouble.without(token.into_iter().chain(login.secrets())))
+        outcome
+            .map_err(|trouble| trouble.without(token.into_iter().chain(login.secrets()).chain(&call.hidden)))
     }
 
     async fn send(&self, call: &Call, token: Option<&SecretString>) -> Result<Answer, Trouble> {
@@ -274,12 +275,21 @@ pub struct Call {
     content_type: Option<&'static str>,
     body: Bytes,
     secret: bool,
+    hidden: Vec<SecretString>,
 }
 
 impl Call {
     /// Returns a GET.
     pub fn get(url: Url) -> Self {
-        Self { method: Method::GET, url, header: None, content_type: None, body: Bytes::new(), secret: false }
+        Self {
+            method: Method::GET,
+            url,
+            header: None,
+            content_type: None,
+            body: Bytes::new(),
+            secret: false,
+            hidden: Vec::new(),
+        }
     }
 
     /// Returns a request with a JSON body.
@@ -295,7 +305,12 @@ impl Call {
 
     /// Returns a POST without a body.
     pub fn bare_post(url: Url) -> Self {
-        Self { method: Method::POST, ..Self::get(url) }
+        Self::bare(Method::POST, url)
+    }
+
+    /// Returns a request without a body.
+    pub fn bare(method: Method, url: Url) -> Self {
+        Self { method, ..Self::get(url) }
     }
 
     /// Adds a header.
@@ -309,6 +324,13 @@ impl Call {
     #[must_use]
     pub fn with_secret_answer(mut self) -> Self {
         self.secret = true;
+        self
+    }
+
+    /// Says what in the request is secret: a service that repeats it is not quoted in that.
+    #[must_use]
+    pub fn hiding(mut self, secrets: Vec<SecretString>) -> Self {
+        self.hidden = secrets;
         self
     }
 

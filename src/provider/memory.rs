@@ -88,7 +88,7 @@ fn write_local(folder: &Path, session: &str, bytes: &[u8], over: Option<&str>) -
     let path = folder.join(format!("{session}.json"));
     let failed =
         |error: std::io::Error| Error::new(format!("cannot write `{}`", path.display())).because(&error);
-    std::fs::create_dir_all(folder).map_err(failed)?;
+    super::private_folder(folder).map_err(failed)?;
     let mut file = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
     file.write_all(bytes).and_then(|()| file.as_file().sync_all()).map_err(failed)?;
     file.persist(&path).map_err(|error| failed(error.error))?;

@@ -8,7 +8,8 @@ pub mod repo;
 pub mod server;
 pub mod store;
 
-use std::path::PathBuf;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::credentials::{CloudCredentials, StoreCredentials};
@@ -23,6 +24,11 @@ use memory::Memory;
 use repo::{GitEnvironment, Remote};
 use server::{Connection, Limits, Login, SshError, Trouble};
 use store::StoreClient;
+
+/// Makes a folder for this user alone, whatever the umask; one that is there already stays as it is.
+pub(crate) fn private_folder(path: &Path) -> std::io::Result<()> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
 
 /// Where the worlds are and who asks: everything that differs between the real services and the sandbox.
 pub struct Settings {
@@ -157,7 +163,7 @@ impl Providers {
             ip,
             port: 22,
             user: self.settings.ssh.user.clone(),
-            host_key: rented.host_key.clone(),
+            host_key: rented.known_keys().last().cloned(),
             identity: private.is_file().then_some(private),
             agent: self.settings.ssh.agent.clone(),
             proxy: self.settings.ssh.proxy.clone(),

@@ -203,7 +203,8 @@ impl Remote {
             return Ok(());
         }
         let cache = self.cache.display();
-        std::fs::create_dir_all(&self.cache)
+        // git obeys what it finds in there.
+        super::private_folder(&self.cache)
             .map_err(|error| Error::new(format!("cannot create `{cache}`")).because(&error))?;
         let made = self.git(&["init", "--quiet", "--bare", "--template="], "", LOCAL_LIMIT).await?;
         if made.success() { Ok(()) } else { Err(self.broken_cache(&made)) }

@@ -6,6 +6,7 @@
 mod exchange;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
+mod host_key;
 mod login;
 mod master;
 mod run;
@@ -22,6 +23,7 @@ use serde::de::DeserializeOwned;
 use tokio::process::Command;
 use tokio::time::timeout;
 
+pub use host_key::HostKey;
 pub use login::{Limits, Login};
 pub use transfer::{Host, LargePush, Mint, Support, Told};
 pub use trouble::{Kind, Result, SshError, Trouble};

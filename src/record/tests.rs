@@ -30,7 +30,13 @@ fn empty() -> Record {
 }
 
 fn intended(noted_at: i64) -> Record {
-    let intent = Intent { nonce: "n-1".to_owned(), noted_at: at(noted_at), asked: asked(), boots: None };
+    let intent = Intent {
+        nonce: "n-1".to_owned(),
+        noted_at: at(noted_at),
+        asked: asked(),
+        boots: None,
+        host_keys: Vec::new(),
+    };
     Record { intent: Some(intent), ..empty() }
 }
 
@@ -384,4 +390,63 @@ fn a_record_remembers_few_machines_as_gone() {
     assert_eq!(record.gone.len(), REMEMBERED);
     assert_eq!(record.gone.last().unwrap(), "m-39");
     assert_eq!(rented().without_unknown().gone, [""; 0], "not known to be gone");
+}
+
+#[test]
+fn an_intent_keeps_the_host_keys_of_earlier_orders_under_its_nonce() {
+    let mut record = empty();
+    for number in 0..20 {
+        // Each is a process that noted its intent and was never heard of again.
+        let mut hand = Hand { host_key: Some(format!("ssh-ed25519 AAAA{number}")), ..hand() };
+        record.intent = record.intent.map(|intent| Intent { noted_at: at(0), ..intent });
+        record = written(step_with(&record, &[], &running(), &mut hand));
+    }
+    let keys = record.intent.clone().unwrap().host_keys;
+    assert_eq!(
+        (keys.len(), keys[0].as_str(), keys[7].as_str()),
+        (8, "ssh-ed25519 AAAA12", "ssh-ed25519 AAAA19")
+    );
+    let found = written(step(&record, &[instance(MACHINE, "fresh", Status::Running)], &running()));
+    assert_eq!(found.machine.unwrap().known_keys(), keys, "whichever order it was, its key is known");
+}
+
+#[test]
+fn a_pinned_host_key_is_the_only_one_that_is_known() {
+    let keys = vec!["ssh-ed25519 AAAA1".to_owned(), "ssh-ed25519 AAAA2".to_owned()];
+    let record = with(rented(), |machine| machine.host_keys = keys.clone());
+    assert_eq!(record.machine.as_ref().unwrap().known_keys(), keys);
+    let pinned = with(record, |machine| machine.host_key = Some(keys[0].clone()));
+    assert_eq!(pinned.machine.unwrap().known_keys(), &keys[..1]);
+}
+
+#[test]
+fn a_kept_disk_keeps_its_host_key_from_machine_to_machine() {
+    let key = Some("ssh-ed25519 AAAA1".to_owned());
+    let pinned = with(used(), |machine| machine.host_key.clone_from(&key));
+    let kept = disk_of(pinned.machine.as_ref().unwrap(), &alive()).unwrap();
+    assert_eq!(kept.host_key, key);
+    let mut fresh = Hand { host_key: Some("ssh-ed25519 AAAA2".to_owned()), ..hand() };
+    let waiting = Record { disk: Some(kept), ..empty() };
+    let noted = written(step_with(&waiting, &[], &running(), &mut fresh));
+    assert_eq!(noted.intent.as_ref().unwrap().host_keys, key.clone().into_iter().collect::<Vec<_>>());
+    // The machine that boots it is evicted before anybody has been on it: the disk waits again.
+    let booted = noted.with_created("m-2".to_owned());
+    assert_eq!(booted.machine.as_ref().unwrap().known_keys(), key.as_slice());
+    assert_eq!(booted.without_machine().disk.unwrap().host_key, key);
+}
+
+#[test]
+fn a_startup_script_is_told_from_those_of_sessions_with_a_similar_name() {
+    let key = PublicKey::parse("ssh-ed25519 AAAA1").unwrap();
+    let name = script_name("lesson3", "abcd", &key);
+    assert!(owns_script("lesson3", "abcd", &name), "{name}");
+    for (session, store) in
+        [("lesson", "abcd"), ("lesson3-2", "abcd"), ("lesson3", "abc"), ("3", "abcd-lesson")]
+    {
+        assert!(!owns_script(session, store, &name), "{session} {store}");
+        assert!(!owns_script("lesson3", "abcd", &script_name(session, store, &key)), "{session} {store}");
+    }
+    for other in ["", "notes", "dacapo-host-key-abcd-lesson3-", "dacapo-host-key-abcd-lesson3-0123"] {
+        assert!(!owns_script("lesson3", "abcd", other), "{other}");
+    }
 }

@@ -134,7 +134,12 @@ fn stage_text(stage: &Stage, unit: &str) -> String {
         Stage::Status { status } => printable(status),
         Stage::Address { ip } => format!("address {}", printable(ip)),
         Stage::Connecting { why } => format!("waiting for sshd: {}", printable(why)),
-        Stage::HostKey { fingerprint } => format!("host key {fingerprint}, pinned from now on"),
+        Stage::HostKey { fingerprint, foreseen: true } => {
+            format!("host key {fingerprint}, as made for it; pinned")
+        }
+        Stage::HostKey { fingerprint, foreseen: false } => {
+            format!("host key {fingerprint}, taken as shown; pinned from now on")
+        }
         Stage::LoggedIn { python, git, gpu } => format!(
             "logged in: Python {}, {}, {}",
             printable(python),

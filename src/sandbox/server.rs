@@ -12,6 +12,7 @@ mod instance;
 pub mod key;
 pub mod process;
 mod sshd;
+mod startup;
 
 use std::net::{Ipv4Addr, Shutdown};
 use std::path::{Path, PathBuf};
@@ -36,6 +37,8 @@ pub struct Access {
     pub user: String,
     /// The public keys that may log in, as lines of an `authorized_keys` file.
     pub keys: Vec<String>,
+    /// What runs when a new disk is booted for the first time.
+    pub script: Option<String>,
 }
 
 /// Returns the running instance at an address; nothing means that nobody listens there.
@@ -100,8 +103,11 @@ impl Servers {
         let Some(access) = (self.inner.lookup)(address) else { return Ok(()) };
         let Surroundings { directory, journal, sshd, .. } = &self.inner.surroundings;
         let disk = Disk::open(directory, &access)?;
-        let host_key =
-            if faults.other_host_key { impostor_key_file(directory) } else { disk.host_key_file() };
+        let host_key = match (faults.other_host_key, faults.no_startup_script) {
+            (true, _) => impostor_key_file(directory),
+            (false, true) => disk.images_key_file(),
+            (false, false) => disk.host_key_file(),
+        };
         let (stream, number) = self.inner.register(stream, &access.instance)?;
         let instance =
             Instance::new(self.inner.clone(), address, access, disk.home(), number, faults.clone());
@@ -197,8 +203,8 @@ struct Disk {
 impl Disk {
     fn open(sandbox: &Path, access: &Access) -> Result<Self> {
         let disk = Self { directory: disk_directory(sandbox, &access.disk)? };
-        // The host key comes last, so a disk that has one has everything; what is on it since is its own.
-        if !disk.host_key_file().exists() {
+        // The image's host key comes last, so a disk that has it has everything; what is on it since is its own.
+        if !disk.images_key_file().exists() {
             let home = disk.home();
             files::write_private(
                 &home.join(".ssh/authorized_keys"),
@@ -206,6 +212,10 @@ impl Disk {
             )?;
             files::write_private(&home.join(".bashrc"), b"# Read by interactive shells.\n")?;
             files::write_private(&home.join(".profile"), b"# Read by login shells.\n")?;
+            if let Some(script) = &access.script {
+                startup::run(script, &disk.directory, &home)?;
+            }
+            key::load_or_make(&disk.images_key_file(), "sandbox")?;
         }
         Ok(disk)
     }
@@ -214,8 +224,15 @@ impl Disk {
         self.directory.join("home")
     }
 
-    fn host_key_file(&self) -> PathBuf {
+    /// The key that the image makes for itself.
+    fn images_key_file(&self) -> PathBuf {
         self.directory.join("host_key")
+    }
+
+    /// The key that the server shows: the one that its startup script set, else the image's.
+    fn host_key_file(&self) -> PathBuf {
+        let set = startup::host_key_file(&self.directory);
+        if set.exists() { set } else { self.images_key_file() }
     }
 
     fn host_key(&self) -> Result<russh::keys::PrivateKey> {

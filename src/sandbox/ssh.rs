@@ -131,8 +131,8 @@ fn lookup(needs: &SshNeeds, user: String) -> server::Lookup {
     let find = needs.lookup.clone();
     Arc::new(move |address: Ipv4Addr| {
         let access = find(&address.to_string())?;
-        let (instance, disk, keys) = (access.instance, access.disk, access.keys);
-        Some(server::Access { instance, disk, user: user.clone(), keys })
+        let (instance, disk, keys, script) = (access.instance, access.disk, access.keys, access.script);
+        Some(server::Access { instance, disk, user: user.clone(), keys, script })
     })
 }
 

@@ -33,24 +33,162 @@ fn no_secret_reaches_a_request_a_disk_a_file_of_the_laptop_or_any_output() {
     }
     let alive = world.sandbox().join("disks");
     assert!(files(&alive).iter().any(|path| path.ends_with("lesson3/export.pkl")), "the disk is there");
-    world.expect_none(&files(&alive), &world.secrets_and_links());
+    world.expect_none(&homes(&alive), &world.secrets_and_links());
     assert_eq!(keys_in(&alive), Vec::<PathBuf>::new(), "no private key on an instance");
     world.run(&["down", "--yes"], 0);
     world.run(&["up", "--yes", "--json"], 0);
-    world.expect_none(&files(&alive), &world.secrets_and_links());
+    world.expect_none(&homes(&alive), &world.secrets_and_links());
     world.expect_none(&files(&world.laptop()), &world.secrets_and_links());
     world.run(&["down", "--yes", "--json"], 0);
 
     let needles = world.secrets_and_links();
     assert!(needles.len() > world.secrets().len(), "links were given out");
+    assert!(world.host_keys().len() >= 2 * 3, "two servers were made, each with a key of some lines");
     expect_none_in("the output", &world.output.borrow(), &needles);
+    expect_no_token_in("the output", &world.output.borrow());
+    for file in [files(&world.laptop()), homes(&alive)].concat() {
+        expect_no_token_in(&file.display().to_string(), &String::from_utf8_lossy(&fs::read(&file).unwrap()));
+    }
     for request in world.requests() {
-        expect_none_in(
-            &format!("{} {}", request["service"], request["path"]),
-            &request.to_string(),
-            &world.secrets(),
+        let place = format!("{} {}", request["service"], request["path"]);
+        expect_none_in(&place, &request.to_string(), &world.secrets());
+        // The script is the one place that a host key is sent in.
+        if !(request["path"] == "/v1/scripts" && request["method"] == "POST") {
+            expect_none_in(&place, &request.to_string(), &world.host_keys());
+        }
+        expect_no_token_in(&place, &request.to_string());
+    }
+}
+
+#[test]
+fn nothing_that_is_lent_out_is_seen_while_several_artifacts_move() {
+    let spec = SPEC.replace("\"gzip\"", "\"none\"")
+        + "\n[artifacts.notes]\npath = \"notes.bin\"\n\n[artifacts.weights]\npath = \"weights.bin\"\n";
+    let world = World::of(&spec);
+    world.run(&["up", "--yes"], 0);
+    let checkout = world.project.server().join("lesson3");
+    // Large enough to be sent in parts, with a token that may write and nothing else.
+    let mut noise: u64 = 1;
+    let mut bytes = || {
+        noise ^= noise << 13;
+        noise ^= noise >> 7;
+        noise ^= noise << 17;
+        noise.to_le_bytes()
+    };
+    fs::write(checkout.join("export.pkl"), (0..20 * 1024 * 1024).flat_map(|_| bytes()).collect::<Vec<_>>())
+        .unwrap();
+    fs::write(checkout.join("notes.bin"), [1; 300_000]).unwrap();
+    fs::write(checkout.join("weights.bin"), [2; 300_000]).unwrap();
+    let sampler = Sampler::start(&world);
+    world.run(&["artifacts", "push", "--yes"], 0);
+    for file in ["export.pkl", "notes.bin", "weights.bin"] {
+        fs::remove_file(checkout.join(file)).unwrap();
+    }
+    world.run(&["artifacts", "pull", "--yes"], 0);
+    world.run(&["down", "--yes"], 0);
+    let Sampled { texts, .. } = sampler.stop();
+    let minted = |request: &Value| request["body"].as_str().unwrap().contains("scope=files.content.write");
+    assert!(world.requests().iter().any(minted), "a token was lent out");
+    let mut needles = world.secrets_and_links();
+    needles.extend(["/apitul/".to_owned(), "/cd/0/get/".to_owned()]);
+    for text in texts.iter().chain([&*world.output.borrow()]) {
+        expect_none_in("a process or the output", text, &needles);
+        expect_no_token_in("a process or the output", text);
+    }
+    for file in [files(&world.laptop()), homes(&world.sandbox().join("disks"))].concat() {
+        expect_no_token_in(&file.display().to_string(), &String::from_utf8_lossy(&fs::read(&file).unwrap()));
+    }
+}
+
+#[test]
+fn what_is_written_is_for_its_user_alone_whatever_the_umask() {
+    // Without a store the record is a file here, too.
+    let world = World::of(
+        &SPEC
+            .replace("store = ", "# ")
+            .replace("[artifacts.model]", "[limits]\n#")
+            .replace("path     = \"export.pkl\"\nversion  = \"latest\"\ncompress = \"gzip\"", ""),
+    );
+    for arguments in [&["up", "--yes"][..], &["run", "-A", "--", "git", "fetch"]] {
+        let mut shell = world.command(&[&["--sandbox"], arguments].concat());
+        let program = shell.get_program().to_owned();
+        let words: Vec<_> = shell.get_args().map(ToOwned::to_owned).collect();
+        let mut open = Command::new("sh");
+        open.args(["-c", "umask 000; exec \"$0\" \"$@\""]).arg(program).args(words);
+        open.current_dir(world.project.path()).env_clear().stdin(Stdio::null());
+        open.envs(shell.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        shell = open;
+        ran(shell.output().unwrap()).exits(0);
+    }
+    let state = world.laptop().join(".local/state/dacapo");
+    let written = files(&state);
+    for kind in ["records/lesson3.json", ".known_hosts", ".config", "-lesson3"] {
+        assert!(
+            written.iter().any(|path| path.to_string_lossy().ends_with(kind)),
+            "{kind} is in {written:#?}"
         );
     }
+    for path in &written {
+        assert_eq!(mode(path), 0o600, "{}", path.display());
+    }
+    let cache = world.laptop().join(".cache/dacapo/git");
+    for folder in [state.join("records"), state.join("locks"), state.join("ssh"), cache] {
+        assert_eq!(mode(&folder), 0o700, "{}", folder.display());
+    }
+    // Source, to be committed: everybody may read it, and nobody else write it.
+    assert_eq!(mode(&world.sandbox().join("session.lock")), 0o644);
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+#[test]
+fn a_service_that_never_stops_talking_is_given_up() {
+    for status in [400, 200] {
+        let world = Project::without_world(SPEC);
+        let (address, sent) = talk_without_end(status);
+        let mut command = world.command(&["plan", "--set", "store=dropbox:/x"]);
+        command.envs([("VERDA_CLIENT_ID", "x"), ("VERDA_CLIENT_SECRET", "y"), ("DROPBOX_ACCESS_TOKEN", "z")]);
+        for name in ["VERDA_BASE_URL", "DROPBOX_API_URL", "DROPBOX_CONTENT_URL"] {
+            command.env(name, format!("http://{address}"));
+        }
+        fs::create_dir_all(world.path().join("outside-home/.ssh")).unwrap();
+        let key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ2Xn0xq0t3p3Y7y2f8m8H0y5o1l4k6j9h8g7f6d5s4a";
+        fs::write(world.path().join("outside-home/.ssh/id_ed25519.pub"), key).unwrap();
+        // No name may lead out of this machine: what stands for the git host is never asked here.
+        command.env("GIT_SSH_COMMAND", "false");
+        let ended = ran(command.output().unwrap());
+        assert!(matches!(ended.code, 1 | 4), "{ended:?}");
+        ended.says("error: ").says("hint: ");
+        let mib = sent.load(Ordering::SeqCst) >> 20;
+        // A few tries of a few calls, each ended early.
+        assert!(mib < 500, "{mib} MiB were taken");
+    }
+}
+
+/// A service on loopback whose every answer goes on for ever; counts the bytes that it gets rid of.
+fn talk_without_end(status: u16) -> (std::net::SocketAddr, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let sent = Arc::new(AtomicUsize::new(0));
+    let counted = sent.clone();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let (mut stream, counted) = (stream.unwrap(), counted.clone());
+            std::thread::spawn(move || {
+                use std::io::Write as _;
+                let head = format!("HTTP/1.1 {status} X\r\ncontent-type: application/json\r\n\r\n[\"");
+                let piece = [b'a'; 65536];
+                let mut taken = stream.write_all(head.as_bytes());
+                while taken.is_ok() {
+                    taken = stream.write_all(&piece);
+                    counted.fetch_add(piece.len(), Ordering::SeqCst);
+                }
+            });
+        }
+    });
+    (address, sent)
 }
 
 #[test]
@@ -117,7 +255,11 @@ struct World {
 
 impl World {
     fn start() -> Self {
-        let project = Project::without_world(SPEC);
+        Self::of(SPEC)
+    }
+
+    fn of(spec: &str) -> Self {
+        let project = Project::without_world(spec);
         let outside = project.path().join("outside-home");
         let canary = project.path().join("canary-was-here");
         let touched = Arc::new(AtomicUsize::new(0));
@@ -190,7 +332,24 @@ impl World {
         let links = paths
             .filter_map(|path| path.strip_prefix("/apitul/1/").or_else(|| path.strip_prefix("/cd/0/get/")));
         let names = links.map(|link| link.split('/').next().unwrap().to_owned());
-        self.secrets().into_iter().chain(names.collect::<BTreeSet<_>>()).collect()
+        let all = self.secrets().into_iter().chain(names.collect::<BTreeSet<_>>());
+        all.chain(self.host_keys()).collect()
+    }
+
+    /// The lines of the private host keys that were made for servers, as their startup scripts have them.
+    fn host_keys(&self) -> Vec<String> {
+        let requests = self.requests();
+        let made = requests.iter().filter(|one| one["path"] == "/v1/scripts" && one["method"] == "POST");
+        let lines = |request: &Value| {
+            let body: Value = serde_json::from_str(request["body"].as_str().unwrap()).unwrap();
+            let script = body["script"].as_str().unwrap().to_owned();
+            // The first line says what kind of key it is, and holds the public half.
+            let key = script.split("PRIVATE KEY-----").nth(1).unwrap().lines().skip(3);
+            key.filter(|line| line.len() >= 16 && !line.starts_with('-'))
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        };
+        made.flat_map(lines).collect()
     }
 
     /// Asserts that no file but the laptop's own key file holds one of these.
@@ -412,6 +571,12 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
+/// The files in the home directories on the disks; beside them lies what the server itself is made of.
+fn homes(disks: &Path) -> Vec<PathBuf> {
+    let disks = fs::read_dir(disks).into_iter().flatten().flatten();
+    disks.flat_map(|disk| files(&disk.path().join("home"))).collect()
+}
+
 /// The files below the disks that hold a private key other than the server's own.
 fn keys_in(folder: &Path) -> Vec<PathBuf> {
     let is_key = |path: &PathBuf| {
@@ -419,8 +584,8 @@ fn keys_in(folder: &Path) -> Vec<PathBuf> {
     };
     let all = files(folder).into_iter().filter(is_key);
     // What the server's sshd shows lies beside the home directory, at the disk's root.
-    all.filter(|path| !path.ends_with("host_key") || path.components().any(|part| part.as_os_str() == "home"))
-        .collect()
+    let shown = |path: &PathBuf| path.ends_with("host_key") || path.ends_with("etc/ssh/ssh_host_ed25519_key");
+    all.filter(|path| !shown(path) || path.components().any(|part| part.as_os_str() == "home")).collect()
 }
 
 fn path_of(program: &str) -> PathBuf {
@@ -428,8 +593,19 @@ fn path_of(program: &str) -> PathBuf {
     std::env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file()).unwrap()
 }
 
+/// Tokens of the store begin with `sl.`, those of the cloud are three parts with dots between.
+#[track_caller]
+fn expect_no_token_in(place: &str, text: &str) {
+    let token =
+        regex::Regex::new(r"sl\.[A-Za-z0-9_-]{40,}|eyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.").unwrap();
+    assert!(!token.is_match(text), "a token stands in {place}: {text:.2000}");
+}
+
 #[test]
 fn a_search_finds_what_it_is_looking_for() {
+    for token in ["eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJ4IiwiaWF0IjoxfQ.c2ln", &format!("sl.{}", "x".repeat(60))] {
+        assert!(std::panic::catch_unwind(|| expect_no_token_in("here", token)).is_err());
+    }
     let found = std::panic::catch_unwind(|| {
         expect_none_in("here", &json!({"token": CANARY}).to_string(), &[CANARY.to_owned()]);
     });

@@ -4,6 +4,8 @@
 
 #![expect(clippy::unwrap_used, clippy::print_stderr, reason = "a test that cannot go on fails, and says why")]
 
+#[path = "../it/first_contact.rs"]
+mod first_contact;
 #[path = "../it/interrupt.rs"]
 mod interrupt;
 mod server;

@@ -276,7 +276,9 @@ fn put_machine(worlds: &mut Worlds, choice: &Choice) {
         };
         recorded.base.artifacts.insert("model".to_owned(), kept(name, payload));
     }
-    let intent = |noted_at| Some(Intent { nonce: "n-1".to_owned(), noted_at, asked: asked(), boots: None });
+    let intent = |noted_at| {
+        Some(Intent { nonce: "n-1".to_owned(), noted_at, asked: asked(), boots: None, host_keys: Vec::new() })
+    };
     let fresh = Record::start("lesson3", "abcd", None);
     match choice.machine {
         Rental::Recorded => return,
@@ -459,6 +461,7 @@ impl Worlds {
         self.pass();
         let machine = self.seen.record.machine.as_mut().unwrap();
         machine.login = true;
+        machine.host_key = Some("ssh-ed25519 AAAA".to_owned());
         let id = machine.id.clone();
         self.exact(&id).unwrap().status == Status::Running
     }

@@ -5,7 +5,13 @@ use crate::record::Disk;
 
 fn disk() -> Disk {
     let base = Base { commit: Some(tip()), ..Base::default() };
-    Disk { volume: "os-m-1".to_owned(), location: "FIN-01".to_owned(), asked: Some(asked()), base }
+    Disk {
+        volume: "os-m-1".to_owned(),
+        location: "FIN-01".to_owned(),
+        asked: Some(asked()),
+        host_key: None,
+        base,
+    }
 }
 
 /// The world after `down --keep-disk`: no machine, its disk detached.

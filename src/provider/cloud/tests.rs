@@ -36,6 +36,7 @@ fn order() -> Order {
         hostname: "lesson3".into(),
         description: "dacapo session=lesson3".into(),
         key_ids: vec!["k1".into()],
+        script: None,
         location: "FIN-01".into(),
         os_volume_gb: 100,
         os_volume_name: "lesson3-os".into(),
@@ -448,4 +449,34 @@ async fn a_look_can_be_had_on_another_thread() {
     let fake = cloud(|seen, _| account(seen)).await;
     let client = client(&fake);
     tokio::spawn(async move { client.look(Market::OnDemand).await.map(drop) }).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_refusal_that_repeats_the_startup_script_is_quoted_without_its_key() {
+    let key = "b3BlbnNzaC1rZXktdjEAAAAABG5vbmU\nc2VjcmV0c2VjcmV0";
+    let script = SecretString::from(format!("#!/bin/sh\n{key}\n"));
+    let said = script.expose_secret().to_owned();
+    let fake = cloud(move |_, _| say(422, &json!({"code": "invalid_request", "message": said}))).await;
+    let error = client(&fake).add_script(&action(), "dacapo-x", &script).await.unwrap_err().to_string();
+    assert!(error.contains("dacapo-x") && error.contains("422") && error.contains("****"), "{error}");
+    key.lines().for_each(|line| assert!(!error.contains(line), "{error}"));
+    assert_eq!(fake.count("POST /v1/scripts"), 1);
+}
+
+#[tokio::test]
+async fn a_startup_script_is_sent_again_after_an_unclear_answer() {
+    let fake = cloud(|_, before| if before == 0 { say_text(502, "<html>") } else { say_text(201, ID) }).await;
+    let id = client(&fake).add_script(&action(), "x-1", &SecretString::from("true")).await.unwrap();
+    assert_eq!((id.as_str(), fake.count("POST /v1/scripts")), (ID, 2));
+}
+
+#[tokio::test]
+async fn startup_scripts_are_read_to_the_last_page() {
+    let fake = cloud(|seen, _| {
+        let last = seen.line.contains("page=2");
+        let page = vec![json!({"id": "s-1", "name": "x", "script": "true"}); if last { 1 } else { 100 }];
+        say(200, &json!(page))
+    })
+    .await;
+    assert_eq!(client(&fake).scripts("x").await.unwrap().len(), 101);
 }

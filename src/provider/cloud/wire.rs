@@ -270,6 +270,7 @@ pub(super) fn order(order: &Order) -> Value {
         hostname,
         description,
         key_ids,
+        script,
         location,
         os_volume_gb,
         os_volume_name,
@@ -288,6 +289,9 @@ pub(super) fn order(order: &Order) -> Value {
         "is_spot": spot,
         "tags": tags,
     });
+    if let Some(script) = script {
+        body["startup_script_id"] = json!(script);
+    }
     // A disk that is there already has its name, its size and its tags.
     if boots.is_none() {
         body["os_volume"] = json!({"name": os_volume_name, "size": os_volume_gb, "tags": tags});
@@ -300,6 +304,20 @@ pub(super) fn order(order: &Order) -> Value {
         body["contract"] = json!("SPOT");
     }
     body
+}
+
+/// A startup script, of which the text is left where it is.
+#[derive(Deserialize)]
+pub(super) struct Script {
+    id: Id,
+    #[serde(default, deserialize_with = "or_default")]
+    name: Text,
+}
+
+impl From<Script> for super::Script {
+    fn from(script: Script) -> Self {
+        Self { id: script.id.0, name: script.name.0 }
+    }
 }
 
 /// Reads the id that a create call answered with: raw, quoted, or in an object.

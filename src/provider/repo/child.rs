@@ -3,7 +3,7 @@
 use std::process::{ExitStatus, Output, Stdio};
 use std::time::Duration;
 
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::Command;
 
 use super::GitEnvironment;
@@ -26,6 +26,9 @@ const MISLEADING: [&str; 12] = [
     "GIT_TRACE_CURL",
     "GIT_CEILING_DIRECTORIES",
 ];
+
+/// The most that a child may print, on each of its two outputs: the refs of a very large remote fit.
+const PRINTED: u64 = 64 * 1024 * 1024;
 
 /// What git says after every failure of a remote, whatever its cause.
 const PHRASES: [&str; 3] =
@@ -94,8 +97,8 @@ fn ssh_command(environment: &GitEnvironment) -> String {
     format!("{} -o BatchMode=yes -o ControlMaster=no", ssh.as_deref().unwrap_or("ssh"))
 }
 
-/// Runs a command to its end, at most for `limit`; then it is killed, and its own children find their
-/// pipes closed.
+/// Runs a command to its end, at most for `limit` and until it has printed too much; then it is killed, and
+/// its own children find their pipes closed.
 pub(super) async fn finish(command: Command, input: &str, limit: Duration) -> Result<Finished> {
     let Output { status, stdout, stderr } = output(command, input, limit).await?;
     let [stdout, stderr] = [stdout, stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
@@ -117,11 +120,35 @@ pub(super) async fn output(mut command: Command, input: &str, limit: Duration) -
             stdin.write_all(input.as_bytes()).await.ok();
         }
     };
-    let run = async { tokio::join!(write, child.wait_with_output()).1 };
+    let printed = (child.stdout.take(), child.stderr.take());
+    let run = async {
+        let read = async { tokio::try_join!(bounded(printed.0), bounded(printed.1)) };
+        let ((), printed) = tokio::join!(write, read);
+        let (stdout, stderr) = printed?;
+        let status = child.wait().await?;
+        Ok::<_, std::io::Error>(Output { status, stdout, stderr })
+    };
     match tokio::time::timeout(limit, run).await {
         Ok(Ok(output)) => Ok(output),
+        Ok(Err(error)) if error.kind() == std::io::ErrorKind::FileTooLarge => {
+            Err(Error::new(format!("`{program}` printed more than {} MiB", PRINTED >> 20))
+                .why("what it talks to never comes to an end")
+                .hint("check `repo.url`: is this the repo that you mean?"))
+        }
         Ok(Err(error)) => Err(failed(&error)),
         Err(_) => Err(Error::new(format!("`{program}` did not end within {} s", limit.as_secs()))
             .hint("check the network, then run the command again")),
     }
+}
+
+/// Reads a child's output to its end; more than it may print is an error.
+async fn bounded(from: Option<impl AsyncRead + Unpin>) -> std::io::Result<Vec<u8>> {
+    let mut printed = Vec::new();
+    if let Some(from) = from {
+        from.take(PRINTED + 1).read_to_end(&mut printed).await?;
+    }
+    if printed.len() as u64 > PRINTED {
+        return Err(std::io::ErrorKind::FileTooLarge.into());
+    }
+    Ok(printed)
 }

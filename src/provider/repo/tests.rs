@@ -429,3 +429,11 @@ async fn the_commits_between_two_are_told_by_side() {
     assert_eq!(between("--all", &base).await, None, "no commit at all");
     assert_eq!(commits_between(world.directory.path(), &base, &mine, &environment).await, None, "no repo");
 }
+
+#[tokio::test]
+async fn a_child_that_prints_without_end_is_ended() {
+    let world = World::new();
+    let command = child::command("yes", &world.environment());
+    let error = child::finish(command, "", Duration::from_secs(60)).await.err().unwrap();
+    assert!(error.what.contains("`yes` printed more than 64 MiB"), "{error}");
+}

@@ -528,6 +528,31 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_server_that_talks_without_end_is_left() {
+        let folder = tempfile::tempdir().unwrap();
+        // One line that never ends, and lines without end.
+        for words in [&b"aaaaaaaa"[..], b"\x1b[31mhello\r\n"] {
+            let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            let port = listener.local_addr().unwrap().port();
+            let talking = std::thread::spawn(move || {
+                let mut stream = listener.accept().unwrap().0;
+                let piece = words.repeat(1024);
+                let mut sent = 0;
+                while stream.write_all(&piece).is_ok() {
+                    sent += piece.len();
+                }
+                sent
+            });
+            let login = Login { port, ..login(folder.path()) };
+            let error = login.enter(false).await.err().unwrap();
+            assert_eq!(error.trouble, Trouble::Unreachable, "{error}");
+            assert!(error.to_string().len() < 1000, "{error}");
+            let sent = talking.join().unwrap();
+            assert!(sent < 64 << 20, "{sent} bytes were taken");
+        }
+    }
+
+    #[tokio::test]
     async fn an_absent_agent_is_told_from_an_empty_one() {
         let folder = tempfile::tempdir().unwrap();
         assert!(matches!(agent_keys(None).await, AgentKeys::Absent));

@@ -4,7 +4,7 @@
 //! silent while logging in: ssh's own time-outs begin and end before and after that.
 
 use std::fs;
-use std::io;
+use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::Path;
 use std::process::Stdio;
 
@@ -17,6 +17,9 @@ use super::login::Login;
 
 /// How long ssh stays behind for us once we were killed, in seconds.
 const PERSIST: u32 = 60;
+
+/// How much of ssh's log is read.
+const LOG: u64 = 64 * 1024;
 
 /// Why there is no connection.
 pub(super) enum Failed {
@@ -45,7 +48,17 @@ pub(super) async fn launch(login: &Login, config: &Path, control: TempDir) -> Re
     if status.success() {
         return Ok(Session::new_native_mux(control));
     }
-    Err(Failed::Said(String::from_utf8_lossy(&fs::read(&log).unwrap_or_default()).into_owned()))
+    Err(Failed::Said(said(&log).unwrap_or_default()))
+}
+
+/// Reads the last words in ssh's log: a server that talks without end is quoted in there.
+fn said(log: &Path) -> io::Result<String> {
+    let mut log = fs::File::open(log)?;
+    let length = log.metadata()?.len();
+    log.seek(SeekFrom::Start(length.saturating_sub(LOG)))?;
+    let mut words = Vec::new();
+    log.take(LOG).read_to_end(&mut words)?;
+    Ok(String::from_utf8_lossy(&words).into_owned())
 }
 
 fn command(login: &Login, config: &Path) -> Command {

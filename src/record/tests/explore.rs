@@ -234,7 +234,7 @@ struct Case {
 
 impl Case {
     fn fork(&self, faults: usize) -> Self {
-        let hand = Hand { nonce: self.hand.nonce.clone(), noted: self.hand.noted, proof: None };
+        let hand = Hand { nonce: self.hand.nonce.clone(), noted: self.hand.noted, ..Hand::default() };
         let (cloud, record) = (self.cloud.clone(), self.record.clone());
         Self { cloud, record, hand, faults, unnoted: self.unnoted.clone(), ..*self }
     }

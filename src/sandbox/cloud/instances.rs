@@ -29,6 +29,9 @@ pub struct Instance {
     /// The public key lines, copied when the machine was made.
     pub(super) keys: Vec<String>,
     pub(super) script_id: Option<String>,
+    /// The script's text, copied when the machine was made.
+    #[serde(default)]
+    pub(super) script: Option<String>,
     pub(super) jupyter_token: Option<String>,
     pub(super) os_volume: String,
     pub(super) tags: Vec<Tag>,

@@ -89,6 +89,8 @@ pub struct Access {
     pub disk: String,
     /// The public key lines that may log in.
     pub keys: Vec<String>,
+    /// The startup script, copied when the machine was made.
+    pub script: Option<String>,
 }
 
 /// What the admin's `set` can change.
@@ -177,7 +179,8 @@ impl Cloud {
         let disk = self.volumes.iter().find(|volume| volume.id == instance.os_volume);
         let mut keys = instance.keys.clone();
         keys.extend(disk.into_iter().flat_map(|disk| disk.keys.clone()));
-        Some(Access { instance: instance.id.clone(), disk: instance.os_volume.clone(), keys })
+        let (id, disk, script) = (instance.id.clone(), instance.os_volume.clone(), instance.script.clone());
+        Some(Access { instance: id, disk, keys, script })
     }
 
     /// Returns what bills and what billed.

@@ -77,7 +77,7 @@ impl Cloud {
         let system = asked.checked(spot)?;
         let disk = self.disk(kind, &order.image, &order.location_code, system)?;
         let keys = self.key_lines(&key_ids, matches!(disk, Disk::Kept { .. }))?;
-        self.check_script(order.startup_script_id.as_deref())?;
+        let script = self.check_script(order.startup_script_id.as_deref())?;
         let data = order.volumes.unwrap_or_default().into_iter().map(|volume| volume.checked(spot));
         let data = data.collect::<Result<Vec<_>, _>>()?;
         let existing = order.existing_volumes.unwrap_or_default();
@@ -123,6 +123,7 @@ impl Cloud {
             key_ids,
             keys,
             script_id: order.startup_script_id,
+            script,
             os_volume,
             tags: instance_tags,
             created: now,
@@ -166,10 +167,13 @@ impl Cloud {
         Ok(())
     }
 
-    /// Refuses a script that doesn't exist.
-    pub(super) fn check_script(&self, id: Option<&str>) -> Result<(), Refusal> {
-        let known = |id: &str| self.scripts.iter().any(|script| script.id == id);
-        if id.is_none_or(known) { Ok(()) } else { Err(Refusal::invalid("Invalid startup script id")) }
+    /// Returns a script's text; one that doesn't exist is refused.
+    pub(super) fn check_script(&self, id: Option<&str>) -> Result<Option<String>, Refusal> {
+        let Some(id) = id else { return Ok(None) };
+        let script = self.scripts.iter().find(|script| script.id == id);
+        script
+            .map(|script| Some(script.text.clone()))
+            .ok_or_else(|| Refusal::invalid("Invalid startup script id"))
     }
 
     /// Returns the lines of keys; none at all are fine only where they are `optional`.

@@ -91,6 +91,7 @@ impl World {
             disk: disk.to_owned(),
             user: "root".to_owned(),
             keys: vec![self.laptop.public_key.clone()],
+            script: None,
         };
         let key = self.router.servers.prepare_disk(&access).unwrap();
         self.machines.lock().unwrap().insert(address.parse().unwrap(), access);

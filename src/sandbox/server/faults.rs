@@ -25,6 +25,8 @@ pub struct SshFaults {
     pub delay_ms: Option<u64>,
     /// The server shows another host key, as an impostor does.
     pub other_host_key: bool,
+    /// The startup script hasn't set the host key: the server shows the image's own.
+    pub no_startup_script: bool,
     /// The server lets no key in.
     pub refuse_key: bool,
     /// The server forwards no agent, as with `AllowAgentForwarding no`.

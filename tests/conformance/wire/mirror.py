@@ -55,6 +55,7 @@ def order(ready, request):
         sent["description"],
         ssh_key_ids=sent["ssh_key_ids"],
         location=sent["location_code"],
+        startup_script_id=sent.get("startup_script_id"),
         os_volume=volume,
         is_spot=sent["is_spot"],
         wait_for_status=None,
@@ -80,6 +81,11 @@ def last(request):
 def add_key(ready, request):
     sent = argument_of(request)
     cloud_client(ready).ssh_keys.create(sent["name"], sent["key"])
+
+
+def add_script(ready, request):
+    sent = argument_of(request)
+    cloud_client(ready).startup_scripts.create(sent["name"], sent["script"])
 
 
 def write_mode(sent):
@@ -119,6 +125,11 @@ MIRRORS = {
     "cloud GET /v1/balance": lambda ready, _: cloud_client(ready).balance.get(),
     "cloud GET /v1/ssh-keys": lambda ready, _: cloud_client(ready).ssh_keys.get(),
     "cloud POST /v1/ssh-keys": add_key,
+    "cloud GET /v1/scripts": lambda ready, _: cloud_client(ready).startup_scripts.get(),
+    "cloud POST /v1/scripts": add_script,
+    "cloud DELETE /v1/scripts/{id}": lambda ready, request: cloud_client(ready).startup_scripts.delete_by_id(
+        last(request)
+    ),
     "cloud GET /v1/volumes": lambda ready, _: cloud_client(ready).volumes.get(),
     "cloud GET /v1/volumes/trash": lambda ready, _: cloud_client(ready).volumes.get_in_trash(),
     "cloud GET /v1/volumes/{id}": lambda ready, request: cloud_client(ready).volumes.get_by_id(last(request)),

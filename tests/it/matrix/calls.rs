@@ -116,6 +116,7 @@ pub const CALLS: &[Call] = &[
     },
     Call { name: "add key", path: "/v1/ssh-keys", answer: Answer::Id, ..WRITE },
     Call { name: "note intent", mentions: Some("\"noted_at\""), ..RECORD },
+    Call { name: "add script", path: "/v1/scripts", answer: Answer::Id, ..WRITE },
     Call { name: "create", path: "/v1/instances", answer: Answer::Id, ..WRITE },
     Call { name: "note id", mentions: Some("\"login\": false"), ..RECORD },
     Call {
@@ -136,6 +137,8 @@ pub const CALLS: &[Call] = &[
         answer: Answer::Object,
         ..READ
     },
+    Call { name: "scripts after the boot", path: "/v1/scripts", start: Start::New, command: UP, ..READ },
+    Call { name: "remove script", method: "DELETE", path: "/v1/scripts/*", answer: Answer::Bytes, ..WRITE },
     Call {
         name: "download link",
         path: "/2/files/get_temporary_link",

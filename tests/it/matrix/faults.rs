@@ -192,9 +192,10 @@ fn written(call: &Call) -> bool {
     call.writes
 }
 
-/// The answer to a volume's deletion has no body, and there is nothing to spoil in an empty list.
+/// The answer to the deletion of a volume or a script has no body, and there is nothing to spoil in an empty list.
 fn has_body(call: &Call) -> bool {
-    call.name != "delete volume" && !["list after delete", "volumes while they go"].contains(&call.name)
+    !["delete volume", "remove script"].contains(&call.name)
+        && !["list after delete", "volumes while they go"].contains(&call.name)
 }
 
 fn json_body(call: &Call) -> bool {
