@@ -3,6 +3,7 @@
 import os
 import shutil
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -136,3 +137,16 @@ def machine():
     sha = "with SHA-NI" if any("sha_ni" in line for line in words) else "without SHA-NI"
     load = os.getloadavg()[0]
     return f"machine: {len(os.sched_getaffinity(0))} cores, {model}, {sha}; load {load:.1f} when it began"
+
+
+def environment(folder):
+    """Returns what the program finds around it, whose home is a folder of ours."""
+    return {"PATH": os.environ["PATH"], "HOME": str(folder)}
+
+
+def program(folder, *arguments):
+    """Runs the program in a project's folder, in the world below it."""
+    command = [PROGRAM, "--sandbox=world", *arguments]
+    ran = subprocess.run(command, cwd=folder, env=environment(folder), stdout=subprocess.PIPE,
+                         stderr=subprocess.STDOUT)
+    assert ran.returncode == 0, ran.stdout.decode()[-3000:]

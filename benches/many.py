@@ -1,11 +1,9 @@
 """Many small artifacts, by the whole program: how requests and time grow with their number."""
 
-import os
-import subprocess
 import time
 from collections import Counter
 
-from bench import PROGRAM, ROOT, table
+from bench import ROOT, program, table
 
 SIZE = 1000
 
@@ -57,10 +55,3 @@ def watched(world, count, what, act):
     store = seen["dropbox_api"] + seen["dropbox_content"]
     return [what, count, f"{seconds:.1f}", f"{1000 * seconds / count:.0f}", seen["cloud"], store, seen["ssh"],
             seen["git"], f"{store / count:.1f}"]
-
-
-def program(folder, *arguments):
-    environment = {"PATH": os.environ["PATH"], "HOME": str(folder)}
-    command = [PROGRAM, "--sandbox=world", *arguments]
-    ran = subprocess.run(command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    assert ran.returncode == 0, ran.stdout.decode()[-3000:]
