@@ -340,13 +340,13 @@ impl Run<'_, '_> {
             waited += POLL;
         };
         let host_key = connection.host_key().to_owned();
-        if self.rented()?.login {
-            // It has been greeted before; greeting it again could hide files made since.
+        let Rented { login, booted, host_key: pinned, .. } = self.rented()?;
+        if *login && pinned.is_some() {
             connection.close().await;
             return Ok(());
         }
-        // A kept disk was greeted when it was new: another greeting would hide what is on it.
-        let greeted = self.rented()?.booted.is_some();
+        // A machine that was used before, and a kept disk, have been greeted: again could hide files made since.
+        let greeted = *login || booted.is_some();
         let hello = if greeted { None } else { Some(connection.hello().await) };
         connection.close().await;
         let hello = hello.transpose()?;

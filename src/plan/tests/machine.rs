@@ -242,6 +242,12 @@ fn a_machine_of_ours_without_a_record_is_adopted_oldest_first() {
 }
 
 #[test]
+fn the_host_key_of_an_adopted_machine_is_pinned_before_anything_else() {
+    let plan = changed(|_, world| rented(world).host_key = None);
+    assert_eq!(plan.actions.iter().map(|a| a.kind()).collect::<Vec<_>>(), [&Kind::Ready]);
+}
+
+#[test]
 fn a_machine_that_is_known_to_be_gone_is_not_adopted_while_the_list_shows_it() {
     let (spec, mut world) = ended_world();
     world.cloud.instances.push(instance(ID, "running"));
