@@ -252,7 +252,7 @@ fn one(case: &Case) -> Result<(), String> {
             return Err(told(format!("{} {} names {id}, which isn't ours", request.method, request.path)));
         }
     }
-    let after = census::take(&project);
+    let after = census::take(&project, &world.billing("volume"));
     let lost = census::lost(&prepared.before, &after);
     let pruned = |at: &&String| scenario.name == "prune" && at.starts_with("stored");
     let lost: Vec<_> = lost.into_iter().filter(|at| !pruned(at)).collect();

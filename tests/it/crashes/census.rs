@@ -13,10 +13,13 @@ pub type Census = BTreeMap<String, String>;
 /// What each stored object holds when it is unpacked; an object's name tells its content.
 static UNPACKED: Mutex<BTreeMap<String, String>> = Mutex::new(BTreeMap::new());
 
-/// Takes the census of a world.
-pub fn take(project: &Project) -> Census {
+/// Takes the census of a world, on the disks that are not in the trash.
+pub fn take(project: &Project, disks: &[String]) -> Census {
     let mut census = Census::new();
     for disk in entries(&project.sandbox().join("disks")) {
+        if !disks.iter().any(|id| disk.ends_with(id)) {
+            continue;
+        }
         let home = disk.join("home");
         let files: Vec<PathBuf> = files_below(&home);
         for (name, path) in hashed(&files).into_iter().zip(&files) {
@@ -25,6 +28,11 @@ pub fn take(project: &Project) -> Census {
         let checkout = home.join("lesson3");
         if checkout.join(".git/HEAD").exists() {
             // Also what only a reflog or a stash leads to, and what is staged.
+            let mut staged = git();
+            staged.args(["ls-files", "-s"]).current_dir(&checkout);
+            for line in lines(staged) {
+                census.entry(line[7..47].to_owned()).or_insert_with(|| format!("{} staged", &line[50..]));
+            }
             add_objects(&mut census, &checkout, &["rev-list", "--objects", "--all", "--reflog", "HEAD"]);
         }
     }
@@ -35,7 +43,7 @@ pub fn take(project: &Project) -> Census {
     let objects = entries(&project.sandbox().join("dropbox/objects"));
     for (name, path) in hashed(&objects).into_iter().zip(&objects) {
         let object = path.file_name().unwrap().to_string_lossy().into_owned();
-        census.insert(unpacked(path, &object), format!("unpacked {object}"));
+        census.entry(unpacked(path, &object)).or_insert_with(|| format!("unpacked {object}"));
         // The record is the one file that is written over and over: what it said before is nobody's work.
         if !is_record(path) {
             census.insert(name, format!("stored {object}"));
@@ -120,4 +128,20 @@ fn files_below(home: &Path) -> Vec<PathBuf> {
         }
     }
     found
+}
+
+#[test]
+fn what_goes_missing_is_missed() {
+    let project = Project::without_world("");
+    let file = |disk: &str, name: &str| project.sandbox().join(format!("disks/{disk}/home/lesson3/{name}"));
+    for (disk, name) in [("kept", "a"), ("kept", "b"), ("trash", "c")] {
+        std::fs::create_dir_all(file(disk, name).parent().unwrap()).unwrap();
+        std::fs::write(file(disk, name), name).unwrap();
+    }
+    let all = ["kept", "trash"].map(str::to_owned);
+    let before = take(&project, &all);
+    assert_eq!(lost(&before, &take(&project, &all)), [] as [&String; 0]);
+    assert_eq!(lost(&before, &take(&project, &all[..1])), ["home/lesson3/c"], "the trash saves nothing");
+    std::fs::write(file("kept", "b"), "c").unwrap();
+    assert_eq!(lost(&before, &take(&project, &all[..1])), ["home/lesson3/b"], "bytes count, not names");
 }

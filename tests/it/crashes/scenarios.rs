@@ -115,9 +115,10 @@ impl Scenario {
             let foreign = world.foreign();
             let machine = machines.into_iter().find(|id| !foreign.contains(id));
             let foreign_disks = world.disks_of(&foreign);
+            let disks = world.billing("volume");
             drop(world);
             project.stop_world();
-            let before = census::take(&project);
+            let before = census::take(&project, &disks);
 
             let dry = project.copy(SPEED);
             let world = World::of(&dry);
@@ -204,7 +205,10 @@ fn with_spec(spec: String) -> Project {
     };
     // The same name without a tag, and with the tags of another session in the same store.
     lookalike(json!([]));
-    let store = dacapo::digest::sha256_hex(b"whatever")[..16].to_owned();
+    let kept = std::fs::read_to_string(project.sandbox().join("state/world.json")).unwrap();
+    let kept: Value = serde_json::from_str(&kept).unwrap();
+    let account = kept["store"]["account"].as_str().unwrap();
+    let store = dacapo::digest::sha256_hex(format!("{account}\n/fastai/lesson3").as_bytes())[..16].to_owned();
     lookalike(
         json!([{"key": "dacapo-session", "value": "lesson4"}, {"key": "dacapo-store", "value": store}]),
     );
