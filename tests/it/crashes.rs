@@ -28,7 +28,7 @@ use crate::matrix::worlds::World;
 use crate::support::{Project, Ran};
 
 /// How many cases `cargo test` runs.
-const SAMPLE: usize = 48;
+const SAMPLE: usize = 36;
 /// How many cases run at once: most of their time is waiting.
 const WORKERS: usize = 6;
 /// How often a command may be run until there is nothing left to do.
