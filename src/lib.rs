@@ -18,6 +18,7 @@ pub mod apply;
 pub mod cli;
 pub mod credentials;
 pub mod digest;
+pub mod durable;
 pub mod error;
 pub mod event;
 pub mod facts;

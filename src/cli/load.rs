@@ -1,9 +1,11 @@
 //! Finds and reads session.toml and session.lock.
 
 use std::io::Read as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use super::Global;
+use crate::durable::{Draft, Kept};
 use crate::error::{Error, ExitCode, Result};
 use crate::lock::{Lock, lock_path};
 use crate::spec::{self, Diagnostic, Origin, Override, Spec, State};
@@ -61,14 +63,10 @@ impl Loaded {
         let failed = |error: std::io::Error| {
             Error::new(format!("cannot write `{}`", self.lock_path.display())).because(&error)
         };
-        let folder = self.lock_path.parent().unwrap_or(&self.directory);
-        let mut file =
-            tempfile::Builder::new().prefix(".session.lock-").tempfile_in(folder).map_err(failed)?;
-        std::io::Write::write_all(&mut file, lock.to_text().as_bytes()).map_err(failed)?;
-        file.as_file().sync_all().map_err(failed)?;
-        readable_like_a_source_file(file.as_file()).map_err(failed)?;
-        file.persist(&self.lock_path).map_err(|error| failed(error.error))?;
-        Ok(())
+        let draft = Draft::write(Kept::Lock, &self.lock_path, lock.to_text().as_bytes()).map_err(failed)?;
+        // It is committed beside the spec and read by everybody.
+        draft.allow(std::fs::Permissions::from_mode(0o644)).map_err(failed)?;
+        draft.replace().map_err(failed)
     }
 }
 
@@ -98,12 +96,6 @@ fn placed(mistake: &Diagnostic, text: &str) -> String {
     };
     let hint = mistake.hint.as_ref().map_or(String::new(), |hint| format!("; {hint}"));
     format!("{place}{}: {}{hint}", mistake.message, mistake.label)
-}
-
-/// Temporary files are private; the lock is committed beside the spec and read by everybody.
-fn readable_like_a_source_file(file: &std::fs::File) -> std::io::Result<()> {
-    use std::os::unix::fs::PermissionsExt as _;
-    file.set_permissions(std::fs::Permissions::from_mode(0o644))
 }
 
 /// Returns where the embedded world is kept, if one is asked for.

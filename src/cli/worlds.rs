@@ -32,6 +32,8 @@ impl Worlds {
     pub(super) async fn open(global: &Global, loaded: &Loaded) -> Result<Self> {
         let (settings, prefix) = match sandbox_directory(global, &loaded.directory) {
             Some(directory) => {
+                #[cfg(debug_assertions)]
+                plan_crash();
                 let ready = rehearsed(&directory, loaded).await?;
                 if !global.json {
                     let shown = directory.strip_prefix(&loaded.directory).unwrap_or(&directory);
@@ -196,6 +198,21 @@ async fn rehearsed(directory: &Path, loaded: &Loaded) -> Result<Ready> {
     let ready = sandbox::attach(directory, &own_executable()?, &sandbox::Options::default()).await?;
     super::rehearse::seed(&ready, &loaded.spec, &loaded.directory).await?;
     Ok(ready)
+}
+
+/// Does what the crash tests ask for: `DACAPO_CRASH=LOG [KIND MOMENT SKIP]`.
+#[cfg(debug_assertions)]
+fn plan_crash() {
+    use crate::durable::crash::{self, Plan};
+    let Ok(text) = std::env::var("DACAPO_CRASH") else { return };
+    let words: Vec<&str> = text.split(' ').collect();
+    if let [log, point @ ..] = words.as_slice() {
+        let (point, skip) = match point {
+            [kind, moment, skip] => (Some(format!("{kind} {moment}")), skip.parse().unwrap_or_default()),
+            _ => (None, 0),
+        };
+        crash::plan(Plan { log: log.into(), point, skip });
+    }
 }
 
 /// Returns the path of this program, for the processes it starts.

@@ -90,19 +90,16 @@ impl<'a> Draft<'a> {
             self.add(Kind::Ready);
             return Ok(if living.rented.booted.is_some() { Fresh::Unknown } else { Fresh::Yes });
         }
-        Ok(self.look_at_server(living.instance))
+        Ok(self.look_at_server(living))
     }
 
-    fn look_at_server(&mut self, instance: &Instance) -> Fresh {
-        let observed = self.observed;
+    fn look_at_server(&mut self, living: Living<'_>) -> Fresh {
+        let (observed, instance) = (self.observed, living.instance);
         match &observed.server {
             _ if instance.status != Status::Running => self.await_server(),
             Server::Seen(probe) => {
                 self.note_missing_gpu(instance, probe);
-                // An adopted machine has been logged in to, and nobody knows its key any more: it is pinned now.
-                if self.machine.is_some_and(|living| living.rented.host_key.is_none()) {
-                    self.add(Kind::Ready);
-                }
+                self.pin_host_key(living);
                 Fresh::No
             }
             Server::Unreachable(why) => {
@@ -110,6 +107,13 @@ impl<'a> Draft<'a> {
                 Fresh::Unknown
             }
             Server::None => self.await_server(),
+        }
+    }
+
+    /// A machine that was adopted without a record of it is known by no key yet, and gets no agent until it is.
+    pub(super) fn pin_host_key(&mut self, living: Living<'_>) {
+        if living.rented.host_key.is_none() {
+            self.add(Kind::Ready);
         }
     }
 

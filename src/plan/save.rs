@@ -28,6 +28,9 @@ impl Draft<'_> {
         let commits = tips.iter().map(|(_, commit)| commit).chain(&snapshot);
         repo.contained.extend(commits.map(|commit| (commit.clone(), true)));
         repo.tags.extend(tags.iter().map(|(name, tag)| (format!("refs/tags/dacapo/{name}"), tag.clone())));
+        if let Some(living) = self.machine {
+            self.pin_host_key(living);
+        }
         self.add(Kind::SaveBranch { snapshot, files, tips, tags });
         repo
     }

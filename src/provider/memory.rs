@@ -1,12 +1,12 @@
 //! Where the record lives: a file in the store or, without a store, one on this laptop.
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
 use super::store::{RecordRead, StoreClient, StoreLook, Written};
 use crate::digest::ContentHash;
+use crate::durable::{Draft, Kept};
 use crate::error::{Error, Result};
 use crate::facts::{LargeFiles, Store};
 
@@ -89,10 +89,7 @@ fn write_local(folder: &Path, session: &str, bytes: &[u8], over: Option<&str>) -
     let failed =
         |error: std::io::Error| Error::new(format!("cannot write `{}`", path.display())).because(&error);
     super::private_folder(folder).map_err(failed)?;
-    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
-    file.write_all(bytes).and_then(|()| file.as_file().sync_all()).map_err(failed)?;
-    file.persist(&path).map_err(|error| failed(error.error))?;
-    std::fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)?;
+    Draft::write(Kept::Record, &path, bytes).and_then(Draft::replace).map_err(failed)?;
     let now = Timestamp::now();
     Ok(Written::Done { rev: ContentHash::of(bytes).to_string(), modified: now, now })
 }

@@ -19,6 +19,7 @@ pub use history::{Past, commits_between, past_locks};
 pub use local::{checkout_root, identity, local_checkout};
 
 use crate::digest::sha256_hex;
+use crate::durable::{self, Kept, Moment};
 use crate::error::{Error, ExitCode, Result};
 use crate::provider::http::is_unprintable;
 use child::Finished;
@@ -203,10 +204,12 @@ impl Remote {
             return Ok(());
         }
         let cache = self.cache.display();
+        durable::point(Kept::GitCache, Moment::Before);
         // git obeys what it finds in there.
         super::private_folder(&self.cache)
             .map_err(|error| Error::new(format!("cannot create `{cache}`")).because(&error))?;
         let made = self.git(&["init", "--quiet", "--bare", "--template="], "", LOCAL_LIMIT).await?;
+        durable::point(Kept::GitCache, Moment::Replaced);
         if made.success() { Ok(()) } else { Err(self.broken_cache(&made)) }
     }
 

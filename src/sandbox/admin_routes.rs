@@ -80,14 +80,14 @@ fn route(host: &Host, call: &Call) -> Result<Option<Value>> {
             host.change(read(call)?)?;
             Value::Null
         }
-        ("GET", "/faults") => host.faults.told(),
+        ("GET", "/faults") => host.told(),
         (method @ ("POST" | "PUT"), "/faults") => {
             host.fail(plan(call)?, method == "PUT");
-            host.faults.told()
+            host.told()
         }
         ("DELETE", "/faults") => {
             host.fail(Plan::default(), true);
-            host.faults.told()
+            host.told()
         }
         ("POST", "/seed") => {
             let seed: Seed = read(call)?;

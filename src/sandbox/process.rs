@@ -167,6 +167,16 @@ impl Host {
         self.faults.install(plan.rules, replace, self.clock.now());
     }
 
+    /// Returns the fault plan and how it went so far.
+    pub(super) fn told(&self) -> Value {
+        let mut told = self.faults.told();
+        let holds = (self.ssh.holds)();
+        if !holds.is_empty() {
+            told["holds"] = Value::Array(holds);
+        }
+        told
+    }
+
     /// Asks the process to end.
     pub(super) fn stop(&self) {
         self.stop.send_replace(true);

@@ -8,6 +8,7 @@ mod descendants;
 mod faults;
 pub mod files;
 mod forward;
+mod held;
 mod instance;
 pub mod key;
 pub mod process;
@@ -21,7 +22,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::net::UnixStream;
 
 use crate::error::{Error, Result};
-pub use faults::{Moment, Plan, SshFaults};
+pub use faults::{Hold, Moment, Plan, SshFaults};
 use instance::Instance;
 pub use process::{Journal, SshRequest};
 pub use sshd::Sshd;

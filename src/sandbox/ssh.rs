@@ -92,7 +92,7 @@ fn side(
     let runtime = Handle::current();
     let (cutting, destroying, copying) = (servers.clone(), servers.clone(), servers.clone());
     let (seeding, forgetting) = (git, needs.dir.join("git"));
-    let cutter = runtime.clone();
+    let (cutter, holding) = (runtime.clone(), faults.clone());
     SshSide {
         places,
         disconnect: Box::new(move |instance| {
@@ -111,6 +111,7 @@ fn side(
             runtime.block_on(seeding.seed(url, &seed.branch, source))
         }),
         faults: Box::new(move |plan| faults.set(plan)),
+        holds: Box::new(move || holding.holds()),
         reset: Box::new(move || remove_repositories(&forgetting)),
     }
 }

@@ -52,6 +52,8 @@ pub struct SshSide {
     pub seed: Seed,
     /// Makes connections to instances go wrong from now on, or go well again.
     pub faults: Box<dyn Fn(SshFaults) + Send + Sync>,
+    /// Returns how it went with everything that was to be held back.
+    pub holds: Box<dyn Fn() -> Vec<Value> + Send + Sync>,
     /// Forgets all repositories.
     pub reset: Box<dyn Fn() -> Result<()> + Send + Sync>,
 }

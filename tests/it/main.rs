@@ -7,6 +7,7 @@ mod architecture;
 mod artifacts;
 mod bad_input;
 mod broken_specs;
+mod crashes;
 mod faults;
 mod first_contact;
 mod hash;

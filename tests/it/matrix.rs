@@ -10,7 +10,7 @@
 mod calls;
 mod cell;
 mod faults;
-mod worlds;
+pub mod worlds;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -70,6 +70,12 @@ fn every_call_survives_every_fault() {
     if whole {
         compare(&table, &shown, mode == "write" && only.is_none(), only.is_none());
     }
+}
+
+/// Returns the calls that change something: service, method and path.
+pub fn writing_calls() -> Vec<(&'static str, &'static str, &'static str)> {
+    let writing = CALLS.iter().filter(|call| call.writes);
+    writing.map(|call| (call.service, call.method, call.path)).collect()
 }
 
 fn title(call: usize, fault: usize) -> String {

@@ -31,6 +31,18 @@ fn a_machine_whose_record_is_lost_is_found_by_its_mark_and_its_work_is_guarded()
 }
 
 #[test]
+fn a_machine_whose_record_is_lost_gets_the_code_and_the_agent_again() {
+    let project = Project::new();
+    project.dacapo(&["up", "--yes"]).exits(0);
+    project.delete_stored("/fastai/lesson3/.dacapo/lesson3.json");
+    push_to_remote(&project, "first.txt");
+    project.dacapo(&["up", "--yes"]).exits(0).says("pinned from now on");
+    assert!(project.server().join("lesson3/first.txt").exists());
+    project.dacapo(&["plan", "--detailed-exitcode"]).exits(0);
+    project.dacapo(&["down", "--yes"]).exits(0);
+}
+
+#[test]
 fn absence_is_not_believed_while_a_record_may_have_been_lost() {
     let project = Project::new();
     project.dacapo(&["up", "--yes"]).exits(0);

@@ -94,6 +94,11 @@ impl Project {
         copy
     }
 
+    /// Has the world's clock run `speed` times as fast as this machine's from its next start on.
+    pub fn speed(&mut self, speed: u32) {
+        self.speed = speed;
+    }
+
     /// Starts the world, or starts it again.
     pub fn start_world(&mut self) {
         self.start_world_with(&[]);

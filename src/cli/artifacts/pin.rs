@@ -8,6 +8,7 @@ use serde_json::json;
 use super::super::worlds::Worlds;
 use super::super::{Global, cannot_print};
 use super::{Shelf, Stored, chosen};
+use crate::durable::{Draft, Kept};
 use crate::error::{Error, ExitCode, Result};
 use crate::plan::unknown_artifact;
 use crate::report;
@@ -72,18 +73,13 @@ fn rewrite(path: &Path, change: impl Fn(&str) -> Result<String>) -> Result<bool>
     if after == before {
         return Ok(false);
     }
-    let folder = path.parent().unwrap_or(Path::new("/"));
-    let mut file = tempfile::Builder::new().prefix(".session.toml-").tempfile_in(folder).map_err(failed)?;
-    file.write_all(after.as_bytes()).map_err(failed)?;
-    file.as_file()
-        .set_permissions(std::fs::metadata(&path).map_err(failed)?.permissions())
-        .map_err(failed)?;
-    file.as_file().sync_all().map_err(failed)?;
+    let draft = Draft::write(Kept::Spec, &path, after.as_bytes()).map_err(failed)?;
+    draft.allow(std::fs::metadata(&path).map_err(failed)?.permissions()).map_err(failed)?;
     if std::fs::read_to_string(&path).map_err(failed)? != before {
         return Err(Error::of(ExitCode::Stale, format!("`{}` was changed meanwhile", path.display()))
             .why("somebody else has written it; it is as they left it")
             .hint("run the same command again"));
     }
-    file.persist(&path).map_err(|error| failed(error.error))?;
+    draft.replace().map_err(failed)?;
     Ok(true)
 }

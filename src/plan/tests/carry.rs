@@ -461,7 +461,7 @@ impl Worlds {
         self.pass();
         let machine = self.seen.record.machine.as_mut().unwrap();
         machine.login = true;
-        machine.host_key = Some("ssh-ed25519 AAAA".to_owned());
+        machine.host_key.get_or_insert("ssh-ed25519 AAAA".to_owned());
         let id = machine.id.clone();
         self.exact(&id).unwrap().status == Status::Running
     }

@@ -242,7 +242,7 @@ fn a_machine_of_ours_without_a_record_is_adopted_oldest_first() {
 }
 
 #[test]
-fn an_adopted_machine_is_pinned_to_the_key_that_it_shows() {
+fn the_host_key_of_an_adopted_machine_is_pinned_before_anything_else() {
     let plan = changed(|_, world| rented(world).host_key = None);
     assert_eq!(plan.actions.iter().map(|a| a.kind()).collect::<Vec<_>>(), [&Kind::Ready]);
 }

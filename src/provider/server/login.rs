@@ -7,7 +7,6 @@ pub(super) mod fuzzing;
 
 use std::fmt;
 use std::fs;
-use std::io::Write as _;
 use std::net::IpAddr;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
@@ -21,6 +20,7 @@ use tokio::time::timeout;
 
 use super::master::{self, Failed};
 use super::trouble::{Result, SshError, Trouble};
+use crate::durable::{Draft, Kept};
 use crate::error::{Error, ExitCode};
 use crate::facts::PublicKey;
 
@@ -143,7 +143,8 @@ impl Login {
         let known_hosts = match &self.host_key {
             Some(key) => {
                 let path = self.directory.join(format!("{}.known_hosts", self.instance));
-                write_whole(&path, &format!("{} {key}\n", self.instance))?;
+                let line = format!("{} {key}\n", self.instance);
+                Draft::write(Kept::KnownHosts, &path, line.as_bytes())?.replace()?;
                 KnownHostsFile::Pinned(path)
             }
             None => KnownHostsFile::Fresh(NamedTempFile::with_prefix_in("first-", &self.directory)?),
@@ -154,7 +155,8 @@ impl Login {
             // Names a file that is ours alone, so it must not be shared either.
             KnownHostsFile::Fresh(_) => self.directory.join(format!("{}.first.config", self.instance)),
         };
-        write_whole(&config, &self.config(known_hosts.path(), forward_agent))?;
+        let text = self.config(known_hosts.path(), forward_agent);
+        Draft::write(Kept::SshConfig, &config, text.as_bytes())?.replace()?;
         Ok(Files { known_hosts, config })
     }
 
@@ -380,15 +382,6 @@ fn quoted(path: &Path) -> String {
     format!("\"{text}\"")
 }
 
-/// Writes a file of mode 0600 so that a reader sees all of it or the one before.
-fn write_whole(path: &Path, text: &str) -> std::io::Result<()> {
-    let folder = path.parent().expect("ssh files lie in a folder");
-    let mut file = NamedTempFile::new_in(folder)?;
-    file.write_all(text.as_bytes())?;
-    file.persist(path)?;
-    Ok(())
-}
-
 /// Makes a folder whose path is short enough for ssh's sockets.
 fn control_directory() -> std::io::Result<TempDir> {
     let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_absolute());
@@ -409,6 +402,7 @@ fn control_directory() -> std::io::Result<TempDir> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Write as _;
 
     const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ2Xn0xq0t3p3Y7y2f8m8H0y5o1l4k6j9h8g7f6d5s4a";
 

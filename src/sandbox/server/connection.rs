@@ -17,7 +17,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::process::Command;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::faults::Hold;
 use super::forward::Forwarded;
+use super::held::Held;
 use super::process::{self, Conversation, Journal, SshRequest};
 
 /// How many sessions a connection may have at once where nobody says otherwise, as with OpenSSH's
@@ -49,6 +51,11 @@ pub trait Host: Send + Sync + 'static {
     /// Returns what is said before logging in.
     fn banner(&self) -> Option<String> {
         None
+    }
+
+    /// Returns where conversations with commands stop.
+    fn holds(&self) -> &[Hold] {
+        &[]
     }
 
     /// Hears of a process; returns `false` to have it killed because the connection was just cut.
@@ -147,7 +154,8 @@ impl<H: Host> Connection<H> {
             return false;
         }
         let (host, journal, handle) = (self.host.clone(), self.journal.clone(), session.handle());
-        let conversation = Conversation { child, channel, handle, request, journal };
+        let held = Held::new(self.host.holds());
+        let conversation = Conversation { child, channel, handle, request, journal, held };
         tokio::spawn(conversation.run(move || {
             host.ended(process);
             drop(slot);

@@ -1,6 +1,7 @@
 //! What is to go wrong between a laptop and the instances, on demand, whichever server answers.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
@@ -35,6 +36,57 @@ pub struct SshFaults {
     pub max_sessions: Option<u16>,
     /// What is said before logging in, as with `Banner`.
     pub banner: Option<String>,
+    /// Where conversations with commands stop; the connection stays.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub hold: Vec<Hold>,
+}
+
+/// A place in what commands are asked and answer, behind which nothing passes any more.
+///
+/// For the sandbox's own server; a real sshd lets nobody look in.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Hold {
+    /// Text in what a command is sent, which doesn't reach it.
+    pub asked: String,
+    /// With this, what was asked passes, and the answer is held back from this text on: its work is done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answered: Option<String>,
+    /// How many that ask the same pass unharmed first.
+    #[serde(default)]
+    pub skip: u64,
+    #[serde(skip)]
+    counts: Arc<Counts>,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    met: AtomicU64,
+    held: AtomicBool,
+}
+
+impl PartialEq for Hold {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.asked, &self.answered, self.skip) == (&other.asked, &other.answered, other.skip)
+    }
+}
+
+impl Hold {
+    /// Counts a question; returns whether it is the one.
+    pub(super) fn meet(&self) -> bool {
+        self.counts.met.fetch_add(1, Ordering::SeqCst) == self.skip
+    }
+
+    /// Hears that bytes are held back.
+    pub(super) fn hold(&self) {
+        self.counts.held.store(true, Ordering::SeqCst);
+    }
+
+    /// Returns how many questions it met, and whether one of them is held.
+    fn told(&self) -> serde_json::Value {
+        let (met, held) = (self.counts.met.load(Ordering::SeqCst), self.counts.held.load(Ordering::SeqCst));
+        serde_json::json!({"hold": self, "met": met, "held": held})
+    }
 }
 
 /// A point in a connection's life; with neither number it has come already, with both the first counts.
@@ -82,6 +134,11 @@ impl Plan {
             false
         });
         met
+    }
+
+    /// Returns how it went with every hold.
+    pub fn holds(&self) -> Vec<serde_json::Value> {
+        self.current.borrow().hold.iter().map(Hold::told).collect()
     }
 
     /// Returns a receiver that hears of every plan to come.

@@ -11,7 +11,7 @@ use tokio::process::Command;
 
 use super::connection::{Asked, Host, MAX_SESSIONS};
 use super::descendants::{INSTANCE, WORLD};
-use super::{Access, Inner, SshFaults, SshRequest};
+use super::{Access, Hold, Inner, SshFaults, SshRequest};
 
 /// Where Ubuntu's login shells look for programs.
 const USUAL_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -131,6 +131,10 @@ impl Host for Instance {
 
     fn banner(&self) -> Option<String> {
         self.faults.banner.clone()
+    }
+
+    fn holds(&self) -> &[Hold] {
+        &self.faults.hold
     }
 
     fn started(&self, process: u32) -> bool {

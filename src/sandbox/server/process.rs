@@ -11,6 +11,8 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::{mpsc, watch};
 
+use super::held::Held;
+
 /// How much of what a command reads from its standard input is noted down, in bytes.
 pub const NOTED_INPUT: usize = 256 * 1024;
 
@@ -47,6 +49,8 @@ pub struct Conversation {
     pub request: SshRequest,
     /// Where it is noted.
     pub journal: Journal,
+    /// Where it is to stop.
+    pub held: Held,
 }
 
 impl Conversation {
@@ -55,7 +59,7 @@ impl Conversation {
     /// As with sshd without a terminal, a client that goes away does not end the command: it reads the
     /// end of its input, and writing fails.
     pub async fn run(self, before_close: impl FnOnce()) {
-        let Self { mut child, channel, handle, request, journal } = self;
+        let Self { mut child, channel, handle, request, journal, held } = self;
         let noted = Noted { open: Mutex::new(Some(request)), journal };
         let (incoming, outgoing) = channel.split();
         let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
@@ -76,16 +80,17 @@ impl Conversation {
                 tell_end(status, outgoing.id(), &handle, &outgoing).await;
             }
         };
+        let free = Held::new(&[]);
         let talk = async {
             tokio::join!(
                 process,
-                pump(stdout, &outgoing, None, &gone),
-                pump(stderr, &outgoing, Some(1), &gone)
+                pump(stdout, &outgoing, None, &gone, &held),
+                pump(stderr, &outgoing, Some(1), &gone, &free)
             );
         };
         tokio::select! {
             () = talk => {}
-            never = receive(incoming, queue, &noted, leave) => match never {},
+            never = receive(incoming, queue, &noted, leave, &held) => match never {},
         }
         before_close();
         // Both fail only when the client has left, and then nobody waits for them.
@@ -111,13 +116,14 @@ async fn receive(
     queue: mpsc::UnboundedSender<Bytes>,
     noted: &Noted,
     leave: watch::Sender<bool>,
+    held: &Held,
 ) -> Never {
     let mut queue = Some(queue);
     while let Some(message) = incoming.wait().await {
         match message {
             ChannelMsg::Data { data } => {
                 noted.take(&data);
-                if let Some(queue) = &queue {
+                if let Some(queue) = queue.as_ref().filter(|_| held.lets_in(&data)) {
                     // A command that has stopped reading leaves the rest of its input unread.
                     queue.send(data).ok();
                 }
@@ -155,6 +161,7 @@ async fn pump(
     outgoing: &ChannelWriteHalf<Msg>,
     extension: Option<u32>,
     gone: &watch::Receiver<bool>,
+    held: &Held,
 ) {
     let Some(mut pipe) = pipe else { return };
     let mut gone = gone.clone();
@@ -162,6 +169,9 @@ async fn pump(
         let mut buffer = BytesMut::with_capacity(64 * 1024);
         while pipe.read_buf(&mut buffer).await.is_ok_and(|count| count > 0) {
             let bytes = buffer.split().freeze();
+            if !held.lets_out(&bytes) {
+                std::future::pending::<()>().await;
+            }
             let sent = match extension {
                 None => outgoing.data_bytes(bytes).await,
                 Some(extension) => outgoing.extended_data_bytes(extension, bytes).await,

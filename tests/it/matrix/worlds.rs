@@ -187,6 +187,11 @@ impl World {
         self.runtime.block_on(self.admin.faults(&json!({"rules": rules}))).unwrap();
     }
 
+    /// Adds a whole fault plan.
+    pub fn plan(&self, plan: &Value) {
+        self.runtime.block_on(self.admin.faults(plan)).unwrap();
+    }
+
     pub fn clear_faults(&self) {
         self.runtime.block_on(self.admin.clear_faults()).unwrap();
     }

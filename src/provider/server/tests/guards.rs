@@ -208,3 +208,32 @@ async fn a_program_at_work_in_the_checkout_is_told_without_its_secrets() {
         child.wait().unwrap();
     }
 }
+
+#[tokio::test]
+async fn a_helper_that_a_run_left_behind_is_no_program_at_work_nor_is_its_shell() {
+    let home = Home::after_set_up().await;
+    let mut shell = Program::new("sh")
+        .args(["-c", "python3 \"$@\"; true", "sh"])
+        .args(crate::provider::server::exchange::python_arguments())
+        .current_dir(home.path(""))
+        .env("HOME", home.path(""))
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let children = format!("/proc/{0}/task/{0}/children", shell.id());
+    let started = || {
+        let child = std::fs::read_to_string(&children).unwrap().trim().to_owned();
+        std::fs::read_to_string(format!("/proc/{child}/cmdline"))
+            .is_ok_and(|words| words.starts_with("python3\0-I"))
+    };
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    while !started() {
+        assert!(std::time::Instant::now() < end, "the helper never starts");
+        std::thread::yield_now();
+    }
+    let processes = home.probe(&[], &[]).await.processes;
+    // The end of its input ends the helper, and with it the shell.
+    drop(shell.stdin.take());
+    shell.wait().unwrap();
+    assert_eq!(processes, [], "{processes:?}");
+}
