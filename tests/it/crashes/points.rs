@@ -77,6 +77,7 @@ impl Kind {
     fn of(request: &Request) -> Option<Self> {
         let (service, method, path) = (&*request.service, &*request.method, &*request.path);
         let path = match (service, method) {
+            ("cloud", "DELETE") if path.starts_with("/v1/scripts/") => "/v1/scripts/*".to_owned(),
             ("cloud", "POST" | "PUT" | "DELETE" | "PATCH") => path.to_owned(),
             ("dropbox_api", _) if reads(path) => return None,
             ("dropbox_api", _) => path.to_owned(),
