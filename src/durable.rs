@@ -3,11 +3,17 @@
 //! Each kind of file has a name, and each write three moments, so that the crash tests can end the process at
 //! every one of them (see `tests/it/crashes.rs`). Release builds hold nothing of that.
 
-use std::fs::{File, Permissions};
+use std::fs::{DirEntry, File, Permissions};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use tempfile::NamedTempFile;
+
+/// How many characters a draft's name ends with that are like no other's.
+const RANDOM: usize = 6;
+/// How old a draft is that nobody is at work on any more.
+const LEFT: Duration = Duration::from_secs(3600);
 
 /// What is kept on the laptop beyond the end of the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,7 +85,9 @@ impl Draft {
         point(kept, Moment::Before);
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let prefix = format!(".{}-", name.trim_start_matches('.'));
-        let mut file = tempfile::Builder::new().prefix(&prefix).tempfile_in(folder_of(path))?;
+        sweep(folder_of(path), &prefix);
+        let mut file =
+            tempfile::Builder::new().prefix(&prefix).rand_bytes(RANDOM).tempfile_in(folder_of(path))?;
         file.write_all(bytes)?;
         file.as_file().sync_all()?;
         Ok(Self { file, path: path.to_owned(), kept })
@@ -98,6 +106,21 @@ impl Draft {
         File::open(folder_of(&path))?.sync_all()?;
         point(kept, Moment::Replaced);
         Ok(())
+    }
+}
+
+/// Removes the drafts that processes left here which were killed; a failure only leaves them longer.
+fn sweep(folder: &Path, prefix: &str) {
+    let is_left = |entry: &DirEntry| {
+        let name = entry.file_name();
+        let ours = name.to_str().and_then(|name| name.strip_prefix(prefix)).is_some_and(|rest| {
+            rest.len() == RANDOM && rest.bytes().all(|byte| byte.is_ascii_alphanumeric())
+        });
+        let age = || entry.metadata().ok()?.modified().ok()?.elapsed().ok();
+        ours && age().is_some_and(|age| age > LEFT)
+    };
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten().filter(is_left) {
+        let _ = std::fs::remove_file(entry.path());
     }
 }
 
@@ -178,6 +201,22 @@ mod tests {
         assert_eq!(std::fs::read(&path).unwrap(), b"after");
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing else is left");
+    }
+
+    #[test]
+    fn drafts_of_killed_processes_are_swept_and_nothing_else_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = |name: &str| folder.path().join(name);
+        let old = std::time::SystemTime::now() - 2 * LEFT;
+        for name in [".file-abc123", ".file-abc12", ".file-abc.23", ".files-abc123"] {
+            File::create(place(name)).unwrap().set_modified(old).unwrap();
+        }
+        std::fs::write(place(".file-def456"), "somebody is at work on it").unwrap();
+        Draft::write(Kept::Lock, &place("file"), b"x").and_then(Draft::replace).unwrap();
+        let mut left: Vec<_> =
+            std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        left.sort();
+        assert_eq!(left, [".file-abc.23", ".file-abc12", ".file-def456", ".files-abc123", "file"]);
     }
 
     #[test]
