@@ -158,7 +158,8 @@ def test_a_link_that_ends_half_way_is_renewed(home, stored, laptop):
     assert home.read(PLACE) == data
     assert helper.said("want") == [None]
     fetched = [(first, end) for first, end, status, _ in laptop.gets() if status == 206]
-    assert sum(end - first for first, end in fetched) == len(data), "what had come isn't fetched again"
+    # A stretch may end before what was asked for, where the other connection took over; none begins twice.
+    assert len({first for first, _ in fetched}) == len(fetched), "what had come isn't fetched again"
 
 
 def test_a_link_that_has_really_ended_is_renewed(home, stored, laptop, world):

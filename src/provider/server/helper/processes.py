@@ -70,7 +70,8 @@ def processes(home, checkout, since, on_gpu):
     # Another start of this very script has its own lock, and so has the git that it runs.
     own = programs[os.getpid()].words[1:]
     helpers = {pid for pid, program in programs.items() if program.words[1:] == own}
-    # Nor is the login's shell at work that waits for it: of a run that was cut off, it may be there for a while.
+    # Nor is the login's shell at work that waits for it: of a run that was cut off, it may be there for a
+    # while.
     carriers = {programs[pid].parent for pid in helpers}
     shells = {pid for pid in carriers if pid in programs and programs[pid].name in SHELLS}
     for pid in sorted(set(programs) - apart - helpers - shells - set(found)):
