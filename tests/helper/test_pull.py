@@ -98,6 +98,24 @@ def test_a_store_that_ignores_ranges_and_breaks_off_is_asked_again(home, stored)
     assert home.read(PLACE) == data and broken
 
 
+def test_a_part_longer_than_the_one_asked_for_is_asked_for_again(home, stored):
+    """As a page of words in the place of a part of one byte is."""
+    data = noise(BLOCK + 1)
+
+    def answer(request, number):
+        first, last = (int(part) for part in request.headers["Range"][6:].split("-"))
+        lies = first == BLOCK and not lied
+        if lies:
+            lied.append(True)
+        right = {"Content-Range": "bytes %d-%d/%d" % (first, last, len(data))}
+        return 206, right, b"<html>busy</html>" if lies else data[first : last + 1]
+
+    lied = []
+    with StandIn(answer) as store:
+        home.ask(stored(data, secret=store.link))
+    assert home.read(PLACE) == data and lied
+
+
 @pytest.mark.parametrize("said", ["bytes 0-4194303/8388608", "bytes 4194304-8388607/*", "", "bytes=0-1/2"])
 def test_a_part_other_than_the_one_asked_for_is_not_believed(home, stored, said):
     data = noise(2 * BLOCK)

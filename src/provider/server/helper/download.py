@@ -64,6 +64,8 @@ class Download(Transfer):
                 raise Again("the store sent another part than was asked for")
         length = response.getheader("Content-Length")
         if length is not None and length.isdigit() and int(length) > end - start:
+            if part:
+                raise Again("the store sent more than was asked for")
             raise self.too_much()
 
     def too_much(self):
