@@ -71,16 +71,8 @@ fn a_pull_that_was_cut_goes_on_with_what_is_there() {
     project.dacapo(&["artifacts", "push", "--from", "laptop", "--yes"]).exits(0);
     std::fs::remove_file(&file).unwrap();
 
-    // Answers that trickle, so that the run can be killed in the middle.
-    project.fail(&json!({"rules": [{"service": "dropbox_content", "path": "/**", "times": 8,
-        "fault": {"change": {"rate": 30_000_000}}}]}));
-    let mut pull = project.command(&["--sandbox", "--json", "artifacts", "pull", "--to", "laptop", "--yes"]);
-    let mut pull = pull.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    read_until_moved(&mut pull, size / 2);
-    pull.kill().unwrap();
-    pull.wait().unwrap();
+    pull_half(&project, size);
     assert!(!file.exists(), "nothing half is ever in its place");
-    project.dacapo(&["sandbox", "faults", "--clear"]).exits(0);
 
     let again = project.dacapo(&["artifacts", "pull", "--to", "laptop", "--yes"]).exits(0);
     let goes_on = again.stderr.lines().find(|line| line.contains("goes on at")).map(str::to_owned);
@@ -98,14 +90,7 @@ fn a_part_that_was_changed_between_two_runs_is_fetched_again() {
     let content = hash(&project, &file);
     project.dacapo(&["artifacts", "push", "--from", "laptop", "--yes"]).exits(0);
     std::fs::remove_file(&file).unwrap();
-    project.fail(&json!({"rules": [{"service": "dropbox_content", "path": "/**", "times": 8,
-        "fault": {"change": {"rate": 30_000_000}}}]}));
-    let mut pull = project.command(&["--sandbox", "--json", "artifacts", "pull", "--to", "laptop", "--yes"]);
-    let mut pull = pull.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    read_until_moved(&mut pull, size / 2);
-    pull.kill().unwrap();
-    pull.wait().unwrap();
-    project.dacapo(&["sandbox", "faults", "--clear"]).exits(0);
+    pull_half(&project, size);
     // Whatever block is there, some byte of it is another one now.
     let part =
         std::fs::File::options().write(true).open(project.path().join("export.pkl.dacapo-part")).unwrap();
@@ -318,6 +303,20 @@ fn set_world(project: &Project, changes: &Value) {
     project.fail(
         &json!({"rules": [{"path": "/2/users/get_current_account", "fault": {"world": {"set": changes}}}]}),
     );
+}
+
+/// Pulls to the laptop and kills the run half-way, on a line that would take four seconds for all.
+fn pull_half(project: &Project, size: u64) {
+    let speed = project.ready["clock_speed"].as_f64().unwrap();
+    let rate = (size / CONNECTIONS) as f64 / 4.0 / speed;
+    project.fail(&json!({"rules": [{"service": "dropbox_content", "path": "/**", "times": "always",
+        "fault": {"change": {"rate": rate}}}]}));
+    let mut pull = project.command(&["--sandbox", "--json", "artifacts", "pull", "--to", "laptop", "--yes"]);
+    let mut pull = pull.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    read_until_moved(&mut pull, size / 2);
+    pull.kill().unwrap();
+    pull.wait().unwrap();
+    project.dacapo(&["sandbox", "faults", "--clear"]).exits(0);
 }
 
 /// Starts a push and ends it in one of five ways once so many bytes have arrived.
