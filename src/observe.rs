@@ -153,11 +153,12 @@ pub fn held(spec: &Spec, look: &StoreLook, now: Timestamp) -> Result<Held> {
 }
 
 /// Whoever ends a session may lack its key's file: the account still has the key, of the record's fingerprint.
-/// Where no machine is left, nobody has to log in, and any key will do.
+/// Where no machine is left nobody has to log in, and what an adopted one was made with nobody knows: any key will do.
 fn created_with(record: &Record, cloud: &Cloud) -> Option<PublicKey> {
     let mut keys = cloud.keys.iter().map(|key| &key.key);
-    let Some(machine) = &record.machine else { return keys.next().cloned() };
-    let asked = machine.asked.as_ref()?;
+    let Some(asked) = record.machine.as_ref().and_then(|machine| machine.asked.as_ref()) else {
+        return keys.next().cloned();
+    };
     keys.find(|key| key.fingerprint() == asked.ssh_key).cloned()
 }
 

@@ -73,7 +73,7 @@ impl Hold {
 
     /// Takes up in the record what the session is to be; written with the next change.
     pub fn note_spec(&mut self, spec: &Spec) {
-        let lines: Vec<String> = spec.to_toml().lines().map(str::to_owned).collect();
+        let lines = spec.to_lines();
         if self.record.spec != lines {
             self.note(Record { spec: lines, ..self.record.clone() });
         }

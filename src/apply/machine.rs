@@ -17,6 +17,7 @@ use crate::plan::{Candidate, artifact_paths, evidence, stored_contents};
 use crate::provider::cloud::{Created, Deleted, Order};
 use crate::provider::server::HostKey;
 use crate::record::{self, Goal, Hand, Intent, Record, Rented, Step, Stop, View, next};
+use crate::spec::State;
 use crate::world::Machine;
 
 const POLL: Duration = Duration::from_secs(5);
@@ -220,7 +221,11 @@ impl Run<'_, '_> {
 
     /// Notes a machine of ours that the record doesn't know, or that it is not being ended after all.
     pub(super) async fn adopt(&mut self) -> Result<()> {
-        let goal = Goal::Running(Box::new(self.asked(&Candidate::default())?));
+        let goal = match self.context.spec.state {
+            State::Running => Goal::Running(Box::new(self.asked(&Candidate::default())?)),
+            // Whoever ends a session may lack what it takes to order a machine.
+            State::Absent => Goal::Absent,
+        };
         let mut hand = Hand::default();
         loop {
             let look = self.look().await?;

@@ -1,8 +1,9 @@
 //! `dacapo reap`: ends machines past their deadline, from any machine that has the credentials.
 //!
 //! Spec and host key come from the session's record. A machine goes as `down` would end it; where something
-//! can't be shown to be safe (no agent, no repo, work that is nowhere else) its disk stays.
+//! can't be shown to be safe (no agent, no repo, work that is nowhere else, a record that is lost) its disk stays.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write as _};
 use std::path::PathBuf;
 
@@ -127,6 +128,27 @@ async fn find<'p>(
             return Ok((Some(place), Some(Held { record, rev: Some(rev), age_seconds })));
         }
     }
+    find_lost(places, session, store).await
+}
+
+/// Starts a record for a session whose own is gone from its store: what is asked of it stands in session.toml, where
+/// that is at hand, else in the machine's tags. A record that was never in a store is on some laptop, and that one's.
+async fn find_lost<'p>(
+    places: &'p [Place],
+    session: &str,
+    store: &str,
+) -> Result<(Option<&'p Place>, Option<Held>)> {
+    for place in places.iter().filter(|place| place.loaded.spec.store.is_some()) {
+        let look = place.worlds.providers.memory.look(session).await?;
+        if look.store.id != store {
+            continue;
+        }
+        let mut record = Record::start(session, store, Some(look.store.now));
+        if place.loaded.spec.name == session {
+            record.spec = place.loaded.spec.to_lines();
+        }
+        return Ok((Some(place), Some(Held { record, rev: None, age_seconds: 0 })));
+    }
     Ok((None, None))
 }
 
@@ -157,12 +179,13 @@ async fn end(
     };
     let noted = spec::parse(&record.spec.join("\n"), &[]);
     let same = || (place.loaded.spec.name == record.session).then(|| place.loaded.spec.clone());
-    let Some(spec) = noted.ok().or_else(same) else {
-        return Ok(Fate::Left { why: "its record holds no spec; `dacapo up` notes one".to_owned() });
-    };
+    let known = noted.ok().or_else(same);
+    // Without a spec nothing on it can be judged, so it isn't looked at.
+    let ways: &[bool] = if known.is_some() { &[false, true] } else { &[true] };
+    let spec = known.unwrap_or_else(|| unknown(&record.session, &place.loaded.spec));
     let loaded = loaded(global, Spec { state: State::Absent, ..spec })?;
     let worlds = Worlds::open(global, &loaded).await?;
-    for keep_disk in [false, true] {
+    for &keep_disk in ways {
         let discard = if keep_disk { vec![Discard::Processes] } else { Vec::new() };
         let approve = Approve { asked: Asked { keep_disk, discard, ..Asked::default() }, yes: true };
         let (worlds, interrupt) = (&worlds, interrupt.clone());
@@ -179,6 +202,11 @@ async fn end(
         }
     }
     Ok(Fate::Left { why: "`dacapo plan --set state=absent` shows what stands against it".to_owned() })
+}
+
+/// What is certain of a session whose spec nobody has: its name and its store.
+fn unknown(session: &str, in_store: &Spec) -> Spec {
+    Spec { name: session.to_owned(), artifacts: BTreeMap::new(), ..in_store.clone() }
 }
 
 /// Carries plans out until the machine is gone; none where a guard refuses.

@@ -54,6 +54,10 @@ impl<'a> Draft<'a> {
         if let Some(most) = wanted.max_cost.filter(|most| spent >= *most && living.rented.login) {
             self.note(Note::OverCost { spent, most });
         }
+        let price = living.instance.price_per_hour;
+        if let Some(most) = wanted.max_price_per_hour.filter(|most| price > *most) {
+            self.note(Note::OverPrice { price, most });
+        }
     }
 
     /// Tells whether the spec keeps the machine from being ended, and says so.

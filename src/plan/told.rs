@@ -144,6 +144,8 @@ pub enum Note {
     LeftVolume { id: String, name: String, price_per_hour: Money },
     /// The machine has cost more than the spec allows: `reap` ends it.
     OverCost { spent: Money, most: Money },
+    /// The machine costs more per hour than the spec allows: it was ordered under another limit, or its price rose.
+    OverPrice { price: Money, most: Money },
     /// The session's kept disk bills, and is booted by the next `up`.
     KeptDisk { id: String, name: String, price_per_hour: Money, price_per_month: Money },
     /// Another machine in the account bills.

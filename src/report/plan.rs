@@ -594,6 +594,10 @@ fn note_text(note: &Note, unit: &str) -> String {
         Note::OverCost { spent, most } => {
             format!("the machine has cost {spent} {unit}, and `limits.max_cost` is {most}: `reap` ends it")
         }
+        Note::OverPrice { price, most } => format!(
+            "the machine costs {price} {unit}/h, and `limits.max_price_per_hour` is {most}: no other would be ordered at \
+             that price"
+        ),
         Note::KeptDisk { id, name, price_per_hour, price_per_month } => format!(
             "the disk {id} (`{}`) is kept and bills {price_per_hour} {unit}/h ({price_per_month} {unit} a month): the \
              next `up` boots it, `--discard volume:{id}` deletes it with all that is on it",

@@ -6,6 +6,11 @@ use super::{Artifact, Compress, DiskFate, Instance, OnAbsent, Repo, Spec};
 use crate::facts::{Limits, Money};
 
 impl Spec {
+    /// Returns the lines of [`Spec::to_toml`].
+    pub fn to_lines(&self) -> Vec<String> {
+        self.to_toml().lines().map(str::to_owned).collect()
+    }
+
     /// Returns a session.toml that says the same, overrides included.
     pub fn to_toml(&self) -> String {
         let Self { name, state, store, disposable, instance, repo, artifacts, limits } = self;

@@ -15,9 +15,9 @@ SOURCE = b"".join((SERVER / part).read_bytes() for part in PARTS)
 def arguments():
     """Returns what stands behind `python3`, as `python_arguments` has it."""
     start = re.search(r'let start = format!\("([^"]+)", HELPER\.len\(\)\);', EXCHANGE).group(1)
-    options = re.search(r'\[("-I"\.into\(\), "-c"\.into\(\), start)\]', EXCHANGE).group(1)
+    options = re.search(r'\[("-IS"\.into\(\), "-c"\.into\(\), start)\]', EXCHANGE).group(1)
     assert options.count(",") == 2, "the way that the helper is started has changed"
-    return ["-I", "-c", start.replace("{}", str(len(SOURCE)))]
+    return ["-IS", "-c", start.replace("{}", str(len(SOURCE)))]
 
 
 if __name__ == "__main__":

@@ -50,7 +50,7 @@ def test_every_function_is_defined_once_and_used():
 def test_it_starts_by_its_length_alone():
     """Its first half would be no program, and what follows it is not read as one."""
     options = arguments()
-    assert options[0] == "-I" and str(len(SOURCE)) in options[2]
+    assert options[0] == "-IS" and str(len(SOURCE)) in options[2]
 
 
 def test_lines_can_be_read():

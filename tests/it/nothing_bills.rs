@@ -159,6 +159,7 @@ fn without_repo_and_agent(project: &Project) {
     project.ssh_faults(&json!({"refuse": true}));
 }
 
+const RECORD: &str = "/fastai/lesson3/.dacapo/lesson3.json";
 const STORE: [&str; 3] = ["reap", "--store", "dropbox:/fastai/lesson3"];
 
 #[test]
@@ -186,6 +187,33 @@ fn reap_keeps_the_disk_where_it_has_neither_agent_nor_repo() {
     pass(&project, 9);
     project.dacapo(&STORE).exits(0).says("stays and bills");
     assert_eq!(billing(&project), (vec![], disks));
+}
+
+#[test]
+fn reap_keeps_the_disk_of_a_machine_whose_record_is_lost() {
+    let project = Project::new();
+    project.dacapo(&["up", "--yes", "--set", "limits.deadline=3h"]).exits(0);
+    let (_, disks) = billing(&project);
+    project.delete_stored(RECORD);
+    without_repo_and_agent(&project);
+    project.dacapo(&STORE).exits(0).says("may run until");
+    pass(&project, 4);
+    project.dacapo(&STORE).exits(0).says("stays and bills");
+    assert_eq!(billing(&project), (vec![], disks));
+}
+
+#[test]
+fn session_toml_says_when_a_machine_is_due_whose_record_is_lost() {
+    let project = Project::new();
+    let longer = include_str!("../../session.toml").to_owned() + "\n[limits]\ndeadline = \"20h\"\n";
+    project.dacapo(&["up", "--yes"]).exits(0);
+    project.delete_stored(RECORD);
+    pass(&project, 9);
+    std::fs::write(project.path().join("session.toml"), longer).unwrap();
+    project.dacapo(&["reap"]).exits(0).says("may run until");
+    pass(&project, 12);
+    project.dacapo(&["reap"]).exits(0).says("is ended, and nothing on it is lost");
+    assert_eq!(billing(&project), (vec![], vec![]));
 }
 
 #[test]
@@ -226,6 +254,8 @@ fn nothing_is_ordered_over_budget() {
         .dacapo(&["up", "--yes", "--set", "limits.max_price_per_hour=1.2", "--set", "limits.max_cost=10"])
         .exits(0);
     project.dacapo(&["plan", "--set", "limits.max_cost=0.001"]).exits(0).says("`reap` ends it");
+    let cheaper = ["plan", "--set", "limits.max_price_per_hour=1.1"];
+    project.dacapo(&cheaper).exits(0).says("the machine costs 1.1720 usd/h");
 }
 
 #[test]

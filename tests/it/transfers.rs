@@ -387,7 +387,7 @@ fn kill_helper(home: &Path) {
         let process = process.unwrap().path();
         let read = |name: &str| std::fs::read(process.join(name)).unwrap_or_default();
         let has = |text: &[u8], word: &[u8]| text.split(|byte| *byte == 0).any(|part| part == word);
-        if has(&read("cmdline"), b"-I") && has(&read("environ"), wanted.as_bytes()) {
+        if has(&read("cmdline"), b"-IS") && has(&read("environ"), wanted.as_bytes()) {
             let id = process.file_name().unwrap().to_str().unwrap().to_owned();
             assert!(std::process::Command::new("kill").args(["-9", &id]).status().unwrap().success());
             return;

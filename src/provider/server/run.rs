@@ -46,7 +46,7 @@ impl Connection {
             return Err(SshError::local(Error::new(what).why(why)));
         }
         let name = exchange::nonce();
-        let mut arguments = vec!["-I".into(), "-c".into(), LAUNCH.into(), directory.into(), name.clone()];
+        let mut arguments = vec!["-IS".into(), "-c".into(), LAUNCH.into(), directory.into(), name.clone()];
         arguments.push(if forward_agent { "agent" } else { "alone" }.into());
         arguments.extend_from_slice(command);
         let end = self.wait_for(&what, &arguments, forward_agent, &name, interrupt).await?;

@@ -60,8 +60,9 @@ def site_packages(lib):
 
 
 def own_folders():
-    """Returns where python3 finds packages: `-I` keeps the user's own folder from us, not from programs."""
+    """Returns where python3 finds packages: `-I` and `-S` keep them from us, not from programs."""
     import site
+    site.main()
     return [folder for folder in [site.getusersitepackages()] + sys.path if os.path.isdir(folder)]
 
 

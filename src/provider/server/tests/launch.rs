@@ -9,7 +9,7 @@ const RUN: &str = "00112233445566778899aabbccddeeff";
 
 fn launch(home: &Home, folder: &str, command: &[&str]) -> Child {
     let mut launcher = Command::new("python3");
-    launcher.args(["-I", "-c", LAUNCH, folder, RUN, "alone"]).args(command).env("HOME", home.folder.path());
+    launcher.args(["-IS", "-c", LAUNCH, folder, RUN, "alone"]).args(command).env("HOME", home.folder.path());
     launcher.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     launcher.spawn().unwrap()
 }
