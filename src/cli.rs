@@ -9,19 +9,22 @@ mod load;
 mod orphans;
 mod reap;
 mod rehearse;
+mod saved;
+mod shell;
 mod worlds;
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::PathBuf;
+use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::apply::Interrupt;
 use crate::error::{Error, ExitCode, Result};
 use crate::guard::Discard;
 use crate::observe::{Held, Reading, look_closer, observe};
 use crate::observed::Observed;
-use crate::plan::{self, Plan, Request};
+use crate::plan::{self, Part, Plan, Request};
 use crate::record::Record;
 use crate::report;
 use crate::spec::{DiskFate, Spec, State};
@@ -43,7 +46,7 @@ struct Arguments {
     command: Command,
 }
 
-#[derive(Args, Debug, Clone)]
+#[derive(Args, Debug, Clone, Default)]
 struct Global {
     /// Rehearse against the embedded world, kept in DIR (default: .dacapo/sandbox beside session.toml)
     #[arg(long, global = true, value_name = "DIR", num_args = 0..=1, require_equals = true,
@@ -61,6 +64,28 @@ struct Global {
     /// Print JSON
     #[arg(long, global = true)]
     json: bool,
+    /// Print data and errors only
+    #[arg(long, short, global = true)]
+    quiet: bool,
+    /// Tell each request, each git command and each question to the server, on the standard error
+    #[arg(long, short, global = true, conflicts_with = "quiet")]
+    verbose: bool,
+    /// Stop after this time, as Ctrl-C would: 90s, 20m, 2h
+    #[arg(long, global = true, value_name = "DURATION", value_parser = duration)]
+    timeout: Option<Duration>,
+    /// When to use colours
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    color: Colors,
+}
+
+/// When colours are used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Colors {
+    /// On a terminal, unless NO_COLOR is set
+    #[default]
+    Auto,
+    Always,
+    Never,
 }
 
 #[derive(Args, Debug, Clone, Default)]
@@ -80,6 +105,26 @@ struct Asked {
     /// Let a machine that differs from session.toml make way for another
     #[arg(long)]
     replace: bool,
+    /// Leave out what isn't about this part: machine, code or artifacts (may be repeated)
+    #[arg(long, value_name = "PART", value_parser = |text: &str| text.parse::<Part>())]
+    only: Vec<Part>,
+}
+
+/// How a plan is shown.
+#[derive(Args, Debug, Clone, Default)]
+struct Shown {
+    /// Exit with 2 when there is something to do
+    #[arg(long)]
+    detailed_exitcode: bool,
+    /// Write the plan to FILE too; `apply FILE` carries it out if the world is still the same
+    #[arg(long, short, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Print Markdown, for a pull request's comment
+    #[arg(long, conflicts_with_all = ["json", "explain"])]
+    markdown: bool,
+    /// Say of one action, by its number, what it rests on and what it does
+    #[arg(long, value_name = "ACTION", conflicts_with = "json")]
+    explain: Option<usize>,
 }
 
 #[derive(Args, Debug, Clone, Default)]
@@ -97,12 +142,18 @@ enum Command {
     Plan {
         #[command(flatten)]
         asked: Asked,
-        /// Exit with 2 when there is something to do
-        #[arg(long)]
-        detailed_exitcode: bool,
+        #[command(flatten)]
+        shown: Shown,
     },
     /// Make the world as session.toml says
-    Apply(Approve),
+    Apply {
+        /// A plan that `plan -o` wrote: it is approved, and carried out if the world is still the same
+        #[arg(value_name = "PLAN", conflicts_with_all = ["set", "locked", "discard", "keep_disk", "purge", "replace",
+              "only", "yes"])]
+        plan: Option<PathBuf>,
+        #[command(flatten)]
+        approve: Approve,
+    },
     /// Apply with state = "running"
     Up(Approve),
     /// Apply with state = "absent": save, prove, delete
@@ -132,10 +183,22 @@ enum Command {
     /// Look after the embedded world
     #[command(subcommand)]
     Sandbox(rehearse::Command),
+    /// Print what makes a shell complete dacapo's commands
+    Completions {
+        /// The shell
+        shell: shell::Shell,
+    },
+    /// Print the manual as a page for `man`
+    Man(shell::Man),
+    /// Print the JSON schema of session.toml, for editors
+    Schema,
 }
 
 /// Parses the process's arguments, runs the command and returns how the process ends.
 pub fn main() -> ExitCode {
+    if shell::complete() {
+        return ExitCode::Ok;
+    }
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
@@ -151,6 +214,7 @@ pub fn main() -> ExitCode {
     // Without it the first TLS client panics; a second install only says that one is there.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let json = arguments.global.json;
+    set_up_output(&arguments.global);
     let done = runtime().and_then(|runtime| {
         let done = runtime.block_on(run(arguments));
         // A reader blocked on the terminal must not keep the process alive.
@@ -177,21 +241,49 @@ fn runtime() -> Result<tokio::runtime::Runtime> {
         .map_err(|error| Error::new("cannot start the runtime").because(&error))
 }
 
+/// Runs the command. What changes the world stops at a safe point when its time is over; what only looks, at once.
 async fn run(arguments: Arguments) -> Result<ExitCode> {
     let Arguments { global, command } = arguments;
+    let Some(limit) = global.timeout.filter(|_| !command.stops_by_itself()) else {
+        return carried_out(&global, command).await;
+    };
+    tokio::time::timeout(limit, carried_out(&global, command)).await.unwrap_or_else(|_| {
+        Err(Error::new(format!("it took longer than `--timeout` {limit:?}")).why("nothing was changed"))
+    })
+}
+
+impl Command {
+    fn stops_by_itself(&self) -> bool {
+        matches!(
+            self,
+            Self::Apply { .. }
+                | Self::Up(_)
+                | Self::Down(_)
+                | Self::Run { .. }
+                | Self::Reap(_)
+                | Self::Artifacts(_)
+        )
+    }
+}
+
+async fn carried_out(global: &Global, command: Command) -> Result<ExitCode> {
     match command {
-        Command::Plan { asked, detailed_exitcode } => show_plan(&global, &asked, detailed_exitcode).await,
-        Command::Apply(approve) => carry_out::apply(&global, &approve, None).await,
-        Command::Up(approve) => carry_out::apply(&global, &approve, Some(State::Running)).await,
-        Command::Down(approve) => carry_out::apply(&global, &approve, Some(State::Absent)).await,
-        Command::Run { forward_agent, command } => run_remote(&global, &command, forward_agent).await,
-        Command::Status => status(&global).await,
-        Command::Reap(asked) => reap::run(&global, &asked).await,
-        Command::Orphans(asked) => orphans::run(&global, &asked).await,
-        Command::Validate => validate(&global),
+        Command::Plan { asked, shown } => show_plan(global, &asked, &shown).await,
+        Command::Apply { plan: Some(file), .. } => carry_out::apply_saved(global, &file).await,
+        Command::Apply { plan: None, approve } => carry_out::apply(global, &approve, None).await,
+        Command::Up(approve) => carry_out::apply(global, &approve, Some(State::Running)).await,
+        Command::Down(approve) => carry_out::apply(global, &approve, Some(State::Absent)).await,
+        Command::Run { forward_agent, command } => run_remote(global, &command, forward_agent).await,
+        Command::Status => status(global).await,
+        Command::Reap(asked) => reap::run(global, &asked).await,
+        Command::Orphans(asked) => orphans::run(global, &asked).await,
+        Command::Validate => validate(global),
         Command::Hash(asked) => hash::run(&asked, global.json),
-        Command::Artifacts(command) => artifacts::run(&global, command).await,
-        Command::Sandbox(command) => rehearse::run(&global, command).await,
+        Command::Artifacts(command) => artifacts::run(global, command).await,
+        Command::Sandbox(command) => rehearse::run(global, command).await,
+        Command::Completions { shell } => shell::completions(shell),
+        Command::Man(asked) => shell::man(asked.dir.as_deref()),
+        Command::Schema => shell::schema(),
     }
 }
 
@@ -211,13 +303,34 @@ fn validate(global: &Global) -> Result<ExitCode> {
     told.map(|()| ExitCode::Ok).map_err(cannot_print)
 }
 
-async fn show_plan(global: &Global, asked: &Asked, detailed: bool) -> Result<ExitCode> {
+async fn show_plan(global: &Global, asked: &Asked, shown: &Shown) -> Result<ExitCode> {
     let loaded = Loaded::read(global, None)?;
     let worlds = Worlds::open(global, &loaded).await?;
     let (_, _, plan) =
         look(&worlds, &loaded, asked, |observed| plan::plan(request(&loaded, asked), observed)).await?;
-    print_plan(global, &plan, &worlds.prefix)?;
-    Ok(if detailed && !plan.is_empty() { ExitCode::Pending } else { ExitCode::Ok })
+    if let Some(number) = shown.explain {
+        explain(&plan, number, &worlds.prefix)?;
+    } else if shown.markdown {
+        report::markdown(&mut io::stdout().lock(), &plan, &worlds.prefix).map_err(cannot_print)?;
+    } else {
+        print_plan(global, &plan, &worlds.prefix)?;
+    }
+    if let Some(file) = &shown.out {
+        let path = saved::write(global, &loaded, asked, &plan, file)?;
+        if !global.json {
+            report::saved_plan(&mut io::stderr().lock(), &path, &worlds.prefix).map_err(cannot_print)?;
+        }
+    }
+    Ok(if shown.detailed_exitcode && !plan.is_empty() { ExitCode::Pending } else { ExitCode::Ok })
+}
+
+fn explain(plan: &Plan, number: usize, prefix: &str) -> Result<()> {
+    let action = number.checked_sub(1).and_then(|place| plan.actions.get(place)).ok_or_else(|| {
+        Error::of(ExitCode::Usage, format!("the plan has no action {number}"))
+            .why(format!("it has {}, counted from 1", plan.actions.len()))
+            .hint("`dacapo plan` shows them with their numbers")
+    })?;
+    report::explain(&mut io::stdout().lock(), action, plan, prefix).map_err(cannot_print)
 }
 
 /// Looks at the four worlds and plans; what the plan would bring is looked at more closely.
@@ -272,7 +385,7 @@ async fn run_remote(global: &Global, command: &[String], forward_agent: bool) ->
     let worlds = Worlds::open(global, &loaded).await?;
     let (rented, instance) = worlds.server(&loaded.spec).await?;
     let mut connection = worlds.providers.connect(&loaded.spec, &rented, &instance, forward_agent).await?;
-    let interrupt = interrupts();
+    let interrupt = interrupts(global);
     let code = connection.run(&loaded.spec.repo.path, command, forward_agent, interrupt.requested()).await;
     connection.close().await;
     Ok(ExitCode::Remote(code?))
@@ -288,6 +401,7 @@ fn request<'a>(loaded: &'a Loaded, asked: &'a Asked) -> Request<'a> {
         keep_disk: asked.keep_disk || keeps,
         purge: asked.purge,
         replace: asked.replace,
+        only: &asked.only,
     }
 }
 
@@ -318,10 +432,17 @@ fn print_plan(global: &Global, plan: &Plan, prefix: &str) -> Result<()> {
     told.map_err(cannot_print)
 }
 
-/// Turns INT, TERM and HUP into a request to stop; the second one ends the process at once.
-fn interrupts() -> Interrupt {
+/// Turns INT, TERM, HUP and the end of `--timeout` into a request to stop; the second signal ends the process at once.
+fn interrupts(global: &Global) -> Interrupt {
     use tokio::signal::unix::{SignalKind, signal};
     let interrupt = Interrupt::default();
+    if let Some(limit) = global.timeout {
+        let interrupt = interrupt.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(limit).await;
+            interrupt.request();
+        });
+    }
     for kind in [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()] {
         let interrupt = interrupt.clone();
         let Ok(mut signals) = signal(kind) else { continue };
@@ -340,6 +461,28 @@ fn interrupts() -> Interrupt {
 #[expect(clippy::exit, reason = "the second Ctrl-C means now")]
 fn leave_now() -> ! {
     std::process::exit(ExitCode::Interrupted.code().into())
+}
+
+fn set_up_output(global: &Global) {
+    if global.color != Colors::Auto {
+        console::set_colors_enabled(global.color == Colors::Always);
+        console::set_colors_enabled_stderr(global.color == Colors::Always);
+    }
+    if global.verbose {
+        use tracing_subscriber::layer::SubscriberExt as _;
+        use tracing_subscriber::util::SubscriberInitExt as _;
+        // Libraries have words of their own, which may hold what ours leave out.
+        let ours = tracing_subscriber::filter::Targets::new().with_target("dacapo", tracing::Level::DEBUG);
+        let lines =
+            tracing_subscriber::fmt::layer().with_writer(io::stderr).with_target(false).with_level(false);
+        tracing_subscriber::registry().with(lines.without_time().with_ansi(false)).with(ours).init();
+    }
+}
+
+fn duration(text: &str) -> std::result::Result<Duration, String> {
+    let words = "write a number and its unit, for example 90s, 20m or 2h";
+    let parsed = text.parse::<jiff::SignedDuration>().map_err(|_| words.to_owned())?;
+    Duration::try_from(parsed).ok().filter(|duration| !duration.is_zero()).ok_or_else(|| words.to_owned())
 }
 
 fn is_terminal() -> bool {

@@ -28,6 +28,8 @@ pub enum Kept {
     KnownHosts,
     /// How ssh reaches one machine.
     SshConfig,
+    /// A plan, to be carried out later.
+    Plan,
     /// What is known of the git remote's history; git writes it.
     GitCache,
 }
@@ -45,8 +47,8 @@ pub enum Moment {
 
 impl Kept {
     /// Every kind.
-    pub const ALL: [Self; 6] =
-        [Self::Spec, Self::Lock, Self::Record, Self::KnownHosts, Self::SshConfig, Self::GitCache];
+    pub const ALL: [Self; 7] =
+        [Self::Spec, Self::Lock, Self::Record, Self::KnownHosts, Self::SshConfig, Self::Plan, Self::GitCache];
 
     /// Returns its name in crash tests.
     pub fn name(self) -> &'static str {
@@ -56,6 +58,7 @@ impl Kept {
             Self::Record => "record",
             Self::KnownHosts => "known_hosts",
             Self::SshConfig => "ssh_config",
+            Self::Plan => "plan",
             Self::GitCache => "git_cache",
         }
     }

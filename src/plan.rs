@@ -5,6 +5,7 @@
 //! doesn't carry one out.
 
 mod action;
+mod approval;
 mod artifacts;
 mod code;
 mod disk;
@@ -13,6 +14,7 @@ mod end;
 mod environment;
 mod machine;
 mod money;
+mod only;
 mod orphans;
 mod prune;
 mod save;
@@ -36,6 +38,7 @@ use crate::spec::{Spec, State};
 use crate::world::World;
 
 pub use action::{Action, Kind, Place};
+pub use approval::Approval;
 pub use artifacts::{UPLOAD_LIMIT, store_limit, stored_contents};
 pub use disk::LostDisk;
 pub use due::{Due, due};
@@ -43,6 +46,7 @@ pub use end::{artifact_paths, evidence};
 pub use environment::{Difference, to_be_brought};
 pub use machine::Candidate;
 pub use money::{Bill, Billing, Until};
+pub use only::Part;
 pub use orphans::{Orphan, orphans, removal};
 pub use prune::{By, Judged, Mention, Prune, PruneRequest, Pruned, Reason, Uploads, prune, unknown_artifact};
 pub use told::{Blocked, GuardState, Note, Shown, Work};
@@ -83,18 +87,6 @@ impl Plan {
     pub fn is_refused(&self) -> bool {
         !self.blocked.is_empty() || self.guards.iter().any(|state| !state.findings.is_empty())
     }
-
-    /// Tells whether two plans ask for the same approval: the same changes, actions and findings.
-    ///
-    /// In which words somebody didn't answer is no part of it: a bad connection has others each time.
-    pub fn agrees_with(&self, other: &Self) -> bool {
-        let blocked = |plan: &Self| plan.blocked.iter().map(Blocked::wordless).collect::<Vec<_>>();
-        let guards = |plan: &Self| plan.guards.iter().map(GuardState::wordless).collect::<Vec<_>>();
-        self.desired == other.desired
-            && self.actions == other.actions
-            && blocked(self) == blocked(other)
-            && guards(self) == guards(other)
-    }
 }
 
 /// How the user asks for this plan.
@@ -114,6 +106,8 @@ pub struct Request<'a> {
     pub purge: bool,
     /// `--replace`: a machine that isn't what the spec asks for makes way for another.
     pub replace: bool,
+    /// `--only`: the parts whose actions are wanted; all of them when none is named.
+    pub only: &'a [Part],
 }
 
 impl<'a> Request<'a> {
@@ -127,6 +121,7 @@ impl<'a> Request<'a> {
             keep_disk: false,
             purge: false,
             replace: false,
+            only: &[],
         }
     }
 }
@@ -310,7 +305,13 @@ impl<'a> Draft<'a> {
         self.machine.filter(|_| self.place == Place::Server).map(|living| &living.rented.base)
     }
 
-    fn finish(self) -> Plan {
+    fn finish(mut self) -> Plan {
+        if !self.request.only.is_empty() {
+            let actions = self.plan.keep_only(self.request.only);
+            if actions > 0 {
+                self.note(Note::LeftOut { actions });
+            }
+        }
         self.plan
     }
 }

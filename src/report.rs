@@ -5,7 +5,9 @@
 
 mod artifacts;
 mod diff;
+mod explain;
 mod live;
+mod markdown;
 mod orphans;
 mod plan;
 mod prune;
@@ -22,7 +24,9 @@ use crate::facts::Money;
 
 pub use artifacts::{Pin, pinned, version, versions};
 pub use diff::{Compared, Known, diff};
+pub use explain::explain;
 pub use live::{Live, Mode};
+pub use markdown::markdown;
 pub use orphans::{Fate, orphans, reaped};
 pub use plan::{refusal, render as plan, transfers};
 pub use prune::{prune, pruned};
@@ -71,6 +75,12 @@ pub fn nothing_to_do(out: &mut impl Write, session: &str) -> io::Result<()> {
 pub fn sandbox_banner(out: &mut impl Write, directory: &str) -> io::Result<()> {
     let text = format!("sandbox in {directory}: no account, no bill; commands run on this machine, as you");
     writeln!(out, "{}", style(text).dim())
+}
+
+/// Says where a plan was written to.
+pub fn saved_plan(out: &mut impl Write, path: &Path, prefix: &str) -> io::Result<()> {
+    let path = path.to_string_lossy();
+    writeln!(out, "written to {}: `{prefix} apply {}` carries it out", printable(&path), typed(&path))
 }
 
 /// Asks whether the plan may be carried out.

@@ -32,6 +32,9 @@ pub use overrides::Override;
 pub use pin::pinned;
 pub use render::render;
 
+/// The JSON schema of session.toml, for editors; `parse` is stricter.
+pub const SCHEMA: &str = include_str!("spec/schema.json");
+
 /// The size of the OS volume where the spec doesn't say, in GB.
 pub const OS_VOLUME_GB: u32 = 100;
 

@@ -48,7 +48,7 @@ pub(super) enum Command {
     /// Store artifacts now, as new versions where their content isn't stored yet
     Push {
         /// The artifacts; all that have a file when none is named
-        #[arg(value_name = "ARTIFACT")]
+        #[arg(value_name = "ARTIFACT", add = super::shell::artifacts())]
         names: Vec<String>,
         /// Where their files are
         #[arg(long, value_name = "PLACE", default_value = "server")]
@@ -59,7 +59,7 @@ pub(super) enum Command {
     /// Bring stored versions now; what lies there and is stored nowhere stays
     Pull {
         /// The artifacts, as session.toml wants them or as ARTIFACT@VERSION; all when none is named
-        #[arg(value_name = "ARTIFACT[@VERSION]")]
+        #[arg(value_name = "ARTIFACT[@VERSION]", add = super::shell::artifacts())]
         names: Vec<String>,
         /// Where to
         #[arg(long, value_name = "PLACE", default_value = "server")]

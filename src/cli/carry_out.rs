@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Write as _};
+use std::path::Path;
 use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::artifacts::Moved;
 use super::load::Loaded;
+use super::saved::Saved;
 use super::worlds::Worlds;
 use super::{
     Approve, Global, cannot_print, interrupts, is_terminal, look, may_bill, overview, print_plan,
@@ -53,7 +55,7 @@ pub(super) async fn apply(global: &Global, approve: &Approve, state: Option<Stat
     let loaded = Loaded::read(global, state)?;
     let worlds = Worlds::open(global, &loaded).await?;
     let wish = Wish::Session;
-    let job = Job { global, approve, loaded: &loaded, worlds: &worlds, wish, interrupt: interrupts() };
+    let job = Job { global, approve, loaded: &loaded, worlds: &worlds, wish, interrupt: interrupts(global) };
     for round in 0..ROUNDS {
         let (observed, held, plan) = job.look().await?;
         if plan.actions.is_empty() {
@@ -72,12 +74,47 @@ pub(super) async fn apply(global: &Global, approve: &Approve, state: Option<Stat
         .hint("`dacapo plan` shows what is left; is somebody else at work on this session?"))
 }
 
+/// Carries out the plan in a file, once: it is approved, if it is the one that is made now.
+pub(super) async fn apply_saved(global: &Global, file: &Path) -> Result<ExitCode> {
+    let saved = Saved::read(global, file)?;
+    let (global, asked) = saved.request(global)?;
+    let approve = Approve { asked, yes: true };
+    let loaded = Loaded::read(&global, None)?;
+    let worlds = Worlds::open(&global, &loaded).await?;
+    let wish = Wish::Session;
+    let job = Job {
+        global: &global,
+        approve: &approve,
+        loaded: &loaded,
+        worlds: &worlds,
+        wish,
+        interrupt: interrupts(&global),
+    };
+    let (observed, held, plan) = job.look().await?;
+    job.print(&plan)?;
+    saved.compare(&loaded, &plan)?;
+    if !plan.actions.is_empty() {
+        preflight(&plan, &observed, &loaded.spec)?;
+        let outcome = job.act(&plan, held).await?;
+        if let Some(code) = job.told(outcome).await? {
+            return Ok(code);
+        }
+    }
+    let (observed, _, left) = job.look().await?;
+    if left.actions.is_empty() {
+        return job.finish(&left, &observed, !plan.actions.is_empty());
+    }
+    // What the actions brought to light was approved by nobody.
+    job.print(&left)?;
+    Ok(ExitCode::Pending)
+}
+
 /// Moves artifacts to or from the store.
 pub(super) async fn transfer(global: &Global, approve: &Approve, moved: &Moved) -> Result<ExitCode> {
     let loaded = Loaded::read(global, None)?;
     let worlds = Worlds::open(global, &loaded).await?;
     let wish = Wish::Transfers(moved);
-    let job = Job { global, approve, loaded: &loaded, worlds: &worlds, wish, interrupt: interrupts() };
+    let job = Job { global, approve, loaded: &loaded, worlds: &worlds, wish, interrupt: interrupts(global) };
     let (_, held, plan) = job.look().await?;
     job.print(&plan)?;
     if !plan.actions.is_empty() {
@@ -130,6 +167,7 @@ impl Job<'_> {
 
     fn print(&self, plan: &Plan) -> Result<()> {
         match self.wish {
+            _ if self.global.quiet => Ok(()),
             Wish::Transfers(_) if !self.global.json => {
                 report::transfers(&mut io::stdout().lock(), plan).map_err(cannot_print)
             }
@@ -196,7 +234,7 @@ impl Job<'_> {
         if may_bill(&observed.record) || acted {
             loaded.write_lock(&plan::lock(&loaded.spec, observed, loaded.lock.as_ref()))?;
         }
-        if acted && plan.blocked.is_empty() && !self.global.json {
+        if acted && plan.blocked.is_empty() && !self.global.json && !self.global.quiet {
             let told = report::summary(&mut io::stdout().lock(), plan, observed, &self.worlds.prefix);
             return told.map(|()| ExitCode::Ok).map_err(cannot_print);
         }
@@ -296,6 +334,7 @@ pub(super) async fn approved(yes: bool, interrupt: &Interrupt) -> Result<()> {
 
 fn mode(global: &Global) -> Mode {
     match (global.json, is_terminal()) {
+        _ if global.quiet => Mode::Silent,
         (true, _) => Mode::Json,
         (false, true) => Mode::Terminal,
         (false, false) => Mode::Lines,

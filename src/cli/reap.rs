@@ -50,7 +50,7 @@ pub(super) async fn run(global: &Global, asked: &Reap) -> Result<ExitCode> {
     }
     let first = places.first().expect("there is one place at least");
     let (now, instances) = first.worlds.providers.cloud.instances().await?;
-    let interrupt = interrupts();
+    let interrupt = interrupts(global);
     let mut left = false;
     let ours = instances.iter().filter(|instance| instance.status != Status::Discontinued);
     for (instance, (session, store)) in ours.filter_map(|instance| Some((instance, mark(instance)?))) {

@@ -35,7 +35,7 @@ impl Worlds {
                 #[cfg(debug_assertions)]
                 plan_crash();
                 let ready = rehearsed(&directory, loaded).await?;
-                if !global.json {
+                if !global.json && !global.quiet {
                     let shown = directory.strip_prefix(&loaded.directory).unwrap_or(&directory);
                     // A closed stderr leaves nobody to tell.
                     let _ =

@@ -150,6 +150,8 @@ pub enum Note {
     KeptDisk { id: String, name: String, price_per_hour: Money, price_per_month: Money },
     /// Another machine in the account bills.
     OtherMachine { id: String, hostname: String, price_per_hour: Money, session: Option<String> },
+    /// `--only` leaves actions of other parts out.
+    LeftOut { actions: usize },
     /// What is on the machine isn't known: no login has been completed.
     NotLoggedIn,
     /// GPU wasn't reported by the server.

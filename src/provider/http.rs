@@ -246,7 +246,15 @@ impl Service {
     async fn send(&self, call: &Call, token: Option<&SecretString>) -> Result<Answer, Trouble> {
         let name = self.manner.name;
         let request = call.request(&self.client, token);
-        let mut response = request.send().await.map_err(|error| sending_failed(name, &error))?;
+        let began = Instant::now();
+        let sent = request.send().await;
+        // Neither query nor body: links and ids of uploads stand there.
+        let told = |answer: String| {
+            let seconds = began.elapsed().as_secs_f64();
+            tracing::debug!("{name}: {} {}: {answer}, {seconds:.3} s", call.method, call.url.path());
+        };
+        told(sent.as_ref().map_or_else(|_| "no answer".to_owned(), |response| response.status().to_string()));
+        let mut response = sent.map_err(|error| sending_failed(name, &error))?;
         let (status, headers) = (response.status(), response.headers().clone());
         let mut body = Vec::new();
         let cut = loop {

@@ -20,6 +20,8 @@ pub enum Mode {
     Lines,
     /// One JSON object per line.
     Json,
+    /// Nothing.
+    Silent,
 }
 
 /// Turns events into what the user sees.
@@ -45,6 +47,9 @@ impl<W: Write> Live<W> {
 
     /// Shows one event.
     pub fn show(&mut self, event: &Event) {
+        if self.mode == Mode::Silent {
+            return;
+        }
         if self.mode == Mode::Json {
             let line = serde_json::to_string(event).expect("events have string keys only");
             return self.line(&line);

@@ -594,6 +594,7 @@ fn note_text(note: &Note, unit: &str) -> String {
         Note::OverCost { spent, most } => {
             format!("the machine has cost {spent} {unit}, and `limits.max_cost` is {most}: `reap` ends it")
         }
+        Note::LeftOut { actions } => format!("{actions} action(s) of other parts are left out by `--only`"),
         Note::OverPrice { price, most } => format!(
             "the machine costs {price} {unit}/h, and `limits.max_price_per_hour` is {most}: no other would be ordered at \
              that price"

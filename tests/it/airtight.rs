@@ -25,17 +25,18 @@ const CANARY: &str = "canary-9f2c";
 #[test]
 fn no_secret_reaches_a_request_a_disk_a_file_of_the_laptop_or_any_output() {
     let world = World::start();
-    world.run(&["up", "--yes"], 0);
+    world.run(&["up", "--yes", "-v"], 0);
     world.run(&["run", "--", "python3", "train.py"], 0);
     world.run(&["run", "-A", "--", "git", "fetch"], 0);
-    for looking in [&["status"][..], &["status", "--json"], &["plan", "--json"], &["validate"]] {
+    for looking in [&["status"][..], &["status", "--json"], &["plan", "--json", "-o", "plan"], &["validate"]]
+    {
         world.run(looking, 0);
     }
     let alive = world.sandbox().join("disks");
     assert!(files(&alive).iter().any(|path| path.ends_with("lesson3/export.pkl")), "the disk is there");
     world.expect_none(&homes(&alive), &world.secrets_and_links());
     assert_eq!(keys_in(&alive), Vec::<PathBuf>::new(), "no private key on an instance");
-    world.run(&["down", "--yes"], 0);
+    world.run(&["down", "--yes", "-v"], 0);
     world.run(&["up", "--yes", "--json"], 0);
     world.expect_none(&homes(&alive), &world.secrets_and_links());
     world.expect_none(&files(&world.laptop()), &world.secrets_and_links());
@@ -46,6 +47,7 @@ fn no_secret_reaches_a_request_a_disk_a_file_of_the_laptop_or_any_output() {
     assert!(world.host_keys().len() >= 2 * 3, "two servers were made, each with a key of some lines");
     expect_none_in("the output", &world.output.borrow(), &needles);
     expect_no_token_in("the output", &world.output.borrow());
+    world.expect_none(&[world.project.path().join("plan")], &needles);
     for file in [files(&world.laptop()), homes(&alive)].concat() {
         expect_no_token_in(&file.display().to_string(), &String::from_utf8_lossy(&fs::read(&file).unwrap()));
     }

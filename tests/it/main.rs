@@ -17,12 +17,14 @@ mod killed;
 mod matrix;
 mod nothing_bills;
 mod nothing_lost;
+mod plans;
 mod prune;
 mod readme;
 mod recovery;
 mod ssh_faults;
 mod story;
 mod support;
+mod terminal;
 mod transfers;
 
 /// Here the sandbox's own SSH server serves the instances; `tests/real-server` has the system's.

@@ -37,7 +37,7 @@ pub(in crate::cli) struct Asked {
 pub(super) async fn run(global: &Global, asked: &Asked) -> Result<ExitCode> {
     let loaded = Loaded::read(global, None)?;
     let worlds = Worlds::open(global, &loaded).await?;
-    let job = Job { global, asked, loaded: &loaded, worlds: &worlds, interrupt: interrupts() };
+    let job = Job { global, asked, loaded: &loaded, worlds: &worlds, interrupt: interrupts(global) };
     let (held, plan) = job.look().await?;
     job.print(&plan)?;
     if plan.actions.is_empty() {

@@ -108,6 +108,7 @@ pub(super) async fn finish(command: Command, input: &str, limit: Duration) -> Re
 /// The same, for a command that prints more than text.
 pub(super) async fn output(mut command: Command, input: &str, limit: Duration) -> Result<Output> {
     let program = command.as_std().get_program().to_string_lossy().into_owned();
+    tracing::debug!("{program} {:?}", command.as_std().get_args().collect::<Vec<_>>());
     let failed = |error: &std::io::Error| {
         let hint = format!("install `{program}` or put it on `PATH`");
         Error::new(format!("cannot run `{program}`")).because(error).hint(hint)

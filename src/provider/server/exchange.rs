@@ -203,6 +203,7 @@ impl Exchange<'_> {
         secrets: Option<&Secrets<'_>>,
     ) -> Result<T> {
         let mut helper = place.take().expect("whoever asks has started a helper");
+        tracing::debug!("the server is asked to {}", self.what.trim_start_matches("cannot "));
         let nonce = nonce();
         let (say, mut to_say) = mpsc::unbounded_channel();
         // The listener holds `say`, so the channel outlives the question.

@@ -90,6 +90,13 @@ pub const SCENARIOS: &[Scenario] = &[
     // It names the other session's machine, which is due as well and whose record isn't there.
     Scenario { name: "reap", command: &["reap"], code: 5, prepare: due, end: End::Absent, ..USUAL },
     Scenario {
+        name: "plan, kept in a file",
+        command: &["plan", "-o", "session.plan"],
+        prepare: up,
+        end: End::Same,
+        ..USUAL
+    },
+    Scenario {
         name: "pin",
         command: &["artifacts", "pin", "2026-11-20_export.pkl.gz"],
         prepare: up,
