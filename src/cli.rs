@@ -4,8 +4,10 @@
 
 mod artifacts;
 mod carry_out;
+mod doctor;
 mod hash;
 mod load;
+mod login;
 mod orphans;
 mod reap;
 mod rehearse;
@@ -175,6 +177,13 @@ enum Command {
     Orphans(orphans::Orphans),
     /// Check session.toml without asking anybody
     Validate,
+    /// Try what a session needs, here and in the accounts, and say how to fix what is missing
+    Doctor(doctor::Doctor),
+    /// Sign in to Dropbox or the cloud, and keep the credentials on this laptop
+    #[command(subcommand)]
+    Login(login::Login),
+    /// Forget the credentials that login keeps
+    Logout(login::Logout),
     /// Print the content hash by which artifacts are known
     Hash(hash::Hash),
     /// Look at the versions of the artifacts in the store
@@ -278,6 +287,9 @@ async fn carried_out(global: &Global, command: Command) -> Result<ExitCode> {
         Command::Reap(asked) => reap::run(global, &asked).await,
         Command::Orphans(asked) => orphans::run(global, &asked).await,
         Command::Validate => validate(global),
+        Command::Doctor(asked) => doctor::run(global, &asked).await,
+        Command::Login(asked) => login::run(global, asked).await,
+        Command::Logout(asked) => login::log_out(global, &asked),
         Command::Hash(asked) => hash::run(&asked, global.json),
         Command::Artifacts(command) => artifacts::run(global, command).await,
         Command::Sandbox(command) => rehearse::run(global, command).await,

@@ -5,6 +5,7 @@
 
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
+mod kept;
 mod profiles;
 
 use std::collections::BTreeMap;
@@ -15,6 +16,8 @@ use secrecy::SecretString;
 
 use crate::error::{Error, ExitCode, Result};
 use profiles::Choice;
+
+pub use kept::{CloudPair, DropboxGrant, Kept, kept_path};
 
 const CLOUD_URL: &str = "https://api.verda.com/v1";
 const STORE_URL: &str = "https://api.dropboxapi.com";
@@ -84,8 +87,8 @@ pub struct Refresh {
 
 /// Finds the cloud's credentials.
 ///
-/// `VERDA_CLIENT_ID` and `_SECRET`, then `DATACRUNCH_…`, then the vendor CLI's profiles; a profile
-/// named by `VERDA_PROFILE` goes before all of them. Half a pair is an error, never skipped.
+/// `VERDA_CLIENT_ID` and `_SECRET`, then `DATACRUNCH_…`, then what `dacapo login` kept, then the vendor CLI's
+/// profiles; a profile named by `VERDA_PROFILE` goes before all of them. Half a pair is an error, never skipped.
 pub fn cloud(environment: &BTreeMap<String, String>, home: &Path) -> Result<CloudCredentials> {
     let profile = set(environment, "VERDA_PROFILE");
     if profile.is_none() {
@@ -94,6 +97,9 @@ pub fn cloud(environment: &BTreeMap<String, String>, home: &Path) -> Result<Clou
             if let Some((id, secret)) = pair(environment, &id, &format!("{prefix}_CLIENT_SECRET"))? {
                 return Ok(cloud_credentials(environment, id, secret.into(), base));
             }
+        }
+        if let Some(pair) = Kept::read(&kept_path(environment, home))?.cloud {
+            return Ok(cloud_credentials(environment, &pair.client_id, pair.client_secret, None));
         }
     }
     let choice = Choice::new(environment, home, profile)?;
@@ -104,28 +110,49 @@ pub fn cloud(environment: &BTreeMap<String, String>, home: &Path) -> Result<Clou
     Ok(cloud_credentials(environment, id, secret.into(), profile.base_url()))
 }
 
+/// Returns the cloud's credentials that a pair makes, at the address that the environment names.
+pub fn cloud_by(environment: &BTreeMap<String, String>, pair: &CloudPair) -> CloudCredentials {
+    cloud_credentials(environment, &pair.client_id, pair.client_secret.clone(), None)
+}
+
 /// Finds the store's credentials: `DROPBOX_ACCESS_TOKEN`, or `DROPBOX_APP_KEY` with
-/// `DROPBOX_REFRESH_TOKEN`; `DROPBOX_APP_FOLDER=yes` says what kind of app it is.
-pub fn store(environment: &BTreeMap<String, String>) -> Result<StoreCredentials> {
-    let refresh = pair(environment, "DROPBOX_APP_KEY", "DROPBOX_REFRESH_TOKEN")?
+/// `DROPBOX_REFRESH_TOKEN`, or what `dacapo login` kept; `DROPBOX_APP_FOLDER=yes` says what kind of app it is.
+pub fn store(environment: &BTreeMap<String, String>, home: &Path) -> Result<StoreCredentials> {
+    let mut refresh = pair(environment, "DROPBOX_APP_KEY", "DROPBOX_REFRESH_TOKEN")?
         .map(|(key, token)| Refresh { app_key: key.into(), refresh_token: token.into() });
+    let mut app_folder = app_folder(environment)?;
+    if refresh.is_none()
+        && set(environment, "DROPBOX_ACCESS_TOKEN").is_none()
+        && let Some(kept) = Kept::read(&kept_path(environment, home))?.dropbox
+    {
+        refresh = Some(Refresh { app_key: kept.app_key, refresh_token: kept.refresh_token });
+        app_folder |= kept.app_folder;
+    }
     let grant = if let Some(token) = set(environment, "DROPBOX_ACCESS_TOKEN") {
         Grant::AccessToken(token.into())
     } else if let Some(refresh) = &refresh {
         Grant::Refresh(refresh.clone())
     } else {
         return Err(Error::of(ExitCode::Credentials, "there are no credentials for Dropbox")
-            .why("`session.toml` names a `store`, and none of the variables for it is set")
-            .hint("set `DROPBOX_ACCESS_TOKEN`, or both `DROPBOX_APP_KEY` and `DROPBOX_REFRESH_TOKEN`"));
+            .why("`session.toml` names a `store`, nobody has logged in, and none of the variables for it is set")
+            .hint(
+                "`dacapo login dropbox`; or set `DROPBOX_ACCESS_TOKEN`, or both `DROPBOX_APP_KEY` and \
+                 `DROPBOX_REFRESH_TOKEN`",
+            ));
     };
+    Ok(StoreCredentials { grant, refresh, app_folder, ..store_addresses(environment) })
+}
+
+/// Returns where the store is, without anything to ask it with.
+pub fn store_addresses(environment: &BTreeMap<String, String>) -> StoreCredentials {
     let url = |name, default: &str| set(environment, name).unwrap_or(default).to_owned();
-    Ok(StoreCredentials {
-        grant,
-        refresh,
-        app_folder: app_folder(environment)?,
+    StoreCredentials {
+        grant: Grant::AccessToken(SecretString::default()),
+        refresh: None,
+        app_folder: false,
         api_url: url("DROPBOX_API_URL", STORE_URL),
         content_url: url("DROPBOX_CONTENT_URL", STORE_CONTENT_URL),
-    })
+    }
 }
 
 fn app_folder(environment: &BTreeMap<String, String>) -> Result<bool> {
@@ -149,7 +176,8 @@ fn cloud_credentials(
 
 fn no_cloud_credentials() -> Error {
     Error::of(ExitCode::Credentials, "there are no credentials for the cloud").hint(
-        "set `VERDA_CLIENT_ID` and `VERDA_CLIENT_SECRET`, or write a profile with the vendor's `verda auth login`",
+        "`dacapo login cloud`; or set `VERDA_CLIENT_ID` and `VERDA_CLIENT_SECRET`, or write a profile with the vendor's \
+         `verda auth login`",
     )
 }
 
@@ -193,6 +221,11 @@ mod tests {
         home
     }
 
+    /// A home without a file of ours.
+    fn nowhere() -> &'static Path {
+        Path::new("/nowhere")
+    }
+
     const TWO: &str = "# written by hand\n[default]\nverda_client_id = id-default\nverda_client_secret=s-default\n\n\
                        [team]\nverda_base_url = \"https://api-staging.verda.com/v1\"\n verda_client_id= id-team ; ours\n\
                        verda_client_secret = s-team\nverda_s3_key = x\n";
@@ -221,6 +254,24 @@ mod tests {
     }
 
     #[test]
+    fn what_login_kept_goes_before_the_vendors_file_and_after_the_environment() {
+        let home = home_with(TWO);
+        let pair = CloudPair { client_id: "kept".into(), client_secret: "sk".to_owned().into() };
+        let grant =
+            DropboxGrant { app_key: "k".into(), refresh_token: "r".to_owned().into(), app_folder: true };
+        let mut kept = Kept::default();
+        (kept.cloud, kept.dropbox) = (Some(pair), Some(grant));
+        kept.write(&kept_path(&environment(&[]), home.path())).unwrap();
+        assert_eq!(cloud(&environment(&[]), home.path()).unwrap().client_id, "kept");
+        let set = environment(&[("VERDA_CLIENT_ID", "a"), ("VERDA_CLIENT_SECRET", "sa")]);
+        assert_eq!(cloud(&set, home.path()).unwrap().client_id, "a");
+        let found = store(&environment(&[]), home.path()).unwrap();
+        assert!(found.app_folder && found.refresh.unwrap().app_key == "k");
+        let found = store(&environment(&[("DROPBOX_ACCESS_TOKEN", "t")]), home.path()).unwrap();
+        assert!(!found.app_folder && found.refresh.is_none(), "the token's app may be another one");
+    }
+
+    #[test]
     fn a_chosen_profile_goes_before_the_environment() {
         let home = home_with(TWO);
         let chosen = environment(&[
@@ -241,7 +292,7 @@ mod tests {
         let error = cloud(&environment(&[("VERDA_CLIENT_ID", "a")]), home.path()).unwrap_err();
         assert_eq!(error.kind, ExitCode::Credentials);
         assert!(error.what.contains("`VERDA_CLIENT_SECRET`"), "{error}");
-        let error = store(&environment(&[("DROPBOX_REFRESH_TOKEN", "r-secret")])).unwrap_err();
+        let error = store(&environment(&[("DROPBOX_REFRESH_TOKEN", "r-secret")]), nowhere()).unwrap_err();
         assert!(
             error.what.contains("`DROPBOX_APP_KEY`") && !error.to_string().contains("r-secret"),
             "{error}"
@@ -276,8 +327,9 @@ mod tests {
 
     #[test]
     fn what_kind_of_app_it_is_is_said_plainly_or_not_at_all() {
-        let with =
-            |said: &str| store(&environment(&[("DROPBOX_ACCESS_TOKEN", "t"), ("DROPBOX_APP_FOLDER", said)]));
+        let with = |said: &str| {
+            store(&environment(&[("DROPBOX_ACCESS_TOKEN", "t"), ("DROPBOX_APP_FOLDER", said)]), nowhere())
+        };
         assert!(with("yes").unwrap().app_folder && !with("no").unwrap().app_folder);
         assert!(!with("").unwrap().app_folder);
         assert_eq!(with("true").unwrap_err().kind, ExitCode::Usage);
@@ -286,10 +338,10 @@ mod tests {
     #[test]
     fn a_refresh_token_beside_an_access_token_is_kept_for_narrower_ones() {
         let all = [("DROPBOX_ACCESS_TOKEN", "t"), ("DROPBOX_APP_KEY", "k"), ("DROPBOX_REFRESH_TOKEN", "r")];
-        let found = store(&environment(&all)).unwrap();
+        let found = store(&environment(&all), nowhere()).unwrap();
         assert!(matches!(found.grant, Grant::AccessToken(_)));
         assert_eq!(found.refresh.unwrap().app_key, "k");
-        assert!(store(&environment(&all[..2])).is_err(), "half a pair is still an error");
+        assert!(store(&environment(&all[..2]), nowhere()).is_err(), "half a pair is still an error");
     }
 
     #[test]
@@ -310,7 +362,7 @@ mod tests {
         let error = cloud(&environment(&[("VERDA_CLIENT_ID", " ")]), home.path()).unwrap_err();
         assert_eq!(error.kind, ExitCode::Credentials);
         assert!(error.hint.unwrap().contains("`VERDA_CLIENT_ID`"));
-        let error = store(&environment(&[])).unwrap_err();
+        let error = store(&environment(&[]), nowhere()).unwrap_err();
         assert!(error.hint.unwrap().contains("`DROPBOX_ACCESS_TOKEN`"));
     }
 
@@ -325,7 +377,10 @@ mod tests {
     fn debug_shows_no_secret() {
         let home = home_with(TWO);
         let cloud = cloud(&environment(&[]), home.path()).unwrap();
-        let store = store(&environment(&[("DROPBOX_APP_KEY", "key"), ("DROPBOX_REFRESH_TOKEN", "r-secret")]));
+        let store = store(
+            &environment(&[("DROPBOX_APP_KEY", "key"), ("DROPBOX_REFRESH_TOKEN", "r-secret")]),
+            nowhere(),
+        );
         let text = format!("{cloud:?} {:?}", store.unwrap());
         assert!(!text.contains("s-default") && !text.contains("r-secret"), "{text}");
     }

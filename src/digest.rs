@@ -160,7 +160,12 @@ impl ContentHasher {
 
 /// Returns the plain SHA-256 of `bytes` in hex: for names derived from other names, never for identity.
 pub fn sha256_hex(bytes: &[u8]) -> String {
-    hex::encode(Sha256::digest(bytes))
+    hex::encode(sha256(bytes))
+}
+
+/// Returns the plain SHA-256 of bytes.
+pub fn sha256(bytes: &[u8]) -> [u8; 32] {
+    Sha256::digest(bytes).into()
 }
 
 #[cfg(test)]

@@ -30,6 +30,8 @@ pub enum Kept {
     SshConfig,
     /// A plan, to be carried out later.
     Plan,
+    /// What `login` keeps.
+    Credentials,
     /// What is known of the git remote's history; git writes it.
     GitCache,
 }
@@ -47,8 +49,16 @@ pub enum Moment {
 
 impl Kept {
     /// Every kind.
-    pub const ALL: [Self; 7] =
-        [Self::Spec, Self::Lock, Self::Record, Self::KnownHosts, Self::SshConfig, Self::Plan, Self::GitCache];
+    pub const ALL: [Self; 8] = [
+        Self::Spec,
+        Self::Lock,
+        Self::Record,
+        Self::KnownHosts,
+        Self::SshConfig,
+        Self::Plan,
+        Self::Credentials,
+        Self::GitCache,
+    ];
 
     /// Returns its name in crash tests.
     pub fn name(self) -> &'static str {
@@ -59,6 +69,7 @@ impl Kept {
             Self::KnownHosts => "known_hosts",
             Self::SshConfig => "ssh_config",
             Self::Plan => "plan",
+            Self::Credentials => "credentials",
             Self::GitCache => "git_cache",
         }
     }

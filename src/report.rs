@@ -5,6 +5,7 @@
 
 mod artifacts;
 mod diff;
+mod doctor;
 mod explain;
 mod live;
 mod markdown;
@@ -24,6 +25,7 @@ use crate::facts::Money;
 
 pub use artifacts::{Pin, pinned, version, versions};
 pub use diff::{Compared, Known, diff};
+pub use doctor::{Check, checks};
 pub use explain::explain;
 pub use live::{Live, Mode};
 pub use markdown::markdown;
@@ -75,6 +77,28 @@ pub fn nothing_to_do(out: &mut impl Write, session: &str) -> io::Result<()> {
 pub fn sandbox_banner(out: &mut impl Write, directory: &str) -> io::Result<()> {
     let text = format!("sandbox in {directory}: no account, no bill; commands run on this machine, as you");
     writeln!(out, "{}", style(text).dim())
+}
+
+/// Asks the user to agree on a page.
+pub fn consent(out: &mut impl Write, page: &str) -> io::Result<()> {
+    writeln!(out, "Open this page, agree, and copy the code that it shows:\n\n  {page}\n")
+}
+
+/// Says that a login works, and where it is kept.
+pub fn logged_in(out: &mut impl Write, service: &str, account: &str, path: &Path) -> io::Result<()> {
+    let path = path.to_string_lossy();
+    writeln!(out, "signed in to {service}: {}; kept in {}", printable(account), printable(&path))
+}
+
+/// Says what `logout` leaves valid.
+pub fn logged_out(out: &mut impl Write, path: &Path) -> io::Result<()> {
+    let path = path.to_string_lossy();
+    writeln!(
+        out,
+        "signed out: {} holds nothing of it any more. What was kept is valid until you disconnect the app in Dropbox, or \
+         delete the pair in the cloud's console",
+        printable(&path)
+    )
 }
 
 /// Says where a plan was written to.

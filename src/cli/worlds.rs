@@ -1,6 +1,7 @@
 //! Opens the worlds that the command line means: the real services, or the embedded ones.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use secrecy::SecretString;
@@ -84,12 +85,30 @@ impl Worlds {
     }
 }
 
+/// The user's environment and home directory, as the process was given them.
+pub(super) struct Surroundings {
+    pub(super) environment: BTreeMap<String, String>,
+    pub(super) home: PathBuf,
+}
+
+impl Surroundings {
+    pub(super) fn of_the_process() -> Result<Self> {
+        // What isn't text is nothing that is looked for here.
+        let text =
+            |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
+        let environment: BTreeMap<String, String> = std::env::vars_os().filter_map(text).collect();
+        let home = environment.get("HOME").filter(|home| !home.is_empty()).map(PathBuf::from);
+        let home = home.ok_or_else(|| {
+            Error::of(ExitCode::Usage, "the environment doesn't say where the home directory is")
+                .hint("set HOME")
+        })?;
+        Ok(Self { environment, home })
+    }
+}
+
 fn real(loaded: &Loaded) -> Result<Settings> {
     let spec = &loaded.spec;
-    let environment: BTreeMap<String, String> = std::env::vars().collect();
-    let home = environment.get("HOME").map(PathBuf::from).ok_or_else(|| {
-        Error::new("the environment doesn't say where the home directory is").hint("set HOME")
-    })?;
+    let Surroundings { environment, home } = Surroundings::of_the_process()?;
     let below = |variable: &str, otherwise: &str| {
         environment
             .get(variable)
@@ -99,7 +118,7 @@ fn real(loaded: &Loaded) -> Result<Settings> {
     let agent = environment.get("SSH_AUTH_SOCK").filter(|path| !path.is_empty()).map(PathBuf::from);
     Ok(Settings {
         cloud: credentials::cloud(&environment, &home)?,
-        store: spec.store.as_ref().map(|_| credentials::store(&environment)).transpose()?,
+        store: spec.store.as_ref().map(|_| credentials::store(&environment, &home)).transpose()?,
         clock: Clock::real(),
         git: GitEnvironment {
             variables: Vec::new(),

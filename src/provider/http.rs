@@ -175,6 +175,12 @@ impl Service {
         Ok(ShortLived { value: token.secret, life })
     }
 
+    /// Exchanges what `login` holds, once: a code that is sent a second time is spent.
+    pub async fn redeem(&self, login: &Login) -> Result<Answer, Trouble> {
+        let call = login.call().map_err(|error| Trouble::Login(Box::new(error)))?;
+        self.exchange_for(login, &call, None).await
+    }
+
     /// Words a trouble as an error: `what` failed, and the service's own words say why.
     pub fn error(&self, what: impl Into<String>, trouble: Trouble) -> Error {
         trouble.into_error(what.into(), &self.manner)

@@ -3,6 +3,7 @@
 //! Large bytes never pass through here: the server moves them itself, over links made here. Source of
 //! every shape: the official Stone specification and the official SDKs.
 
+mod consent;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod upload;
@@ -23,6 +24,7 @@ use crate::digest::{ContentHash, sha256_hex};
 use crate::error::{Error, ExitCode, Result};
 use crate::facts;
 use crate::plan::Action;
+pub use consent::Consent;
 pub use upload::Finished;
 use wire::Trace;
 
@@ -300,15 +302,25 @@ impl StoreClient {
         })
     }
 
-    /// The hash that stands for account and folder, and the store's time.
-    async fn identity(&self) -> Result<(String, Timestamp)> {
+    /// Returns whose account it is, for people.
+    pub async fn account(&self) -> Result<String> {
+        let (account, _) = self.whose().await?;
+        Ok(account.name.map_or(account.account_id, |name| name.display_name))
+    }
+
+    async fn whose(&self) -> Result<(wire::Account, Timestamp)> {
         let call = self.rpc(&["users", "get_current_account"], &Value::Null);
         let read = async {
             let (account, answer): (wire::Account, _) = self.service.json(&call).await?;
-            Ok((account.account_id, answer.date()?))
+            Ok((account, answer.date()?))
         };
-        let (account, now) =
-            read.await.map_err(|trouble| self.error("cannot read the store's account", trouble))?;
+        read.await.map_err(|trouble| self.error("cannot read the store's account", trouble))
+    }
+
+    /// The hash that stands for account and folder, and the store's time.
+    async fn identity(&self) -> Result<(String, Timestamp)> {
+        let (account, now) = self.whose().await?;
+        let account = account.account_id;
         let digest = sha256_hex(format!("{account}\n{}", facts::folded(&self.root)).as_bytes());
         Ok((digest[..16].to_owned(), now))
     }

@@ -14,6 +14,7 @@ mod hash;
 mod hostile;
 mod interrupt;
 mod killed;
+mod login;
 mod matrix;
 mod nothing_bills;
 mod nothing_lost;

@@ -52,7 +52,9 @@ impl Login {
             Self::Asked { fields, .. } => (None, &fields[..]),
         };
         // `grant_type` and ids are public; hiding them would make messages unreadable.
-        let many = many.iter().filter(|(name, _)| matches!(*name, "client_secret" | "refresh_token"));
+        let many = many.iter().filter(|(name, _)| {
+            matches!(*name, "client_secret" | "refresh_token" | "code" | "code_verifier")
+        });
         one.into_iter().chain(many.map(|(_, value)| value))
     }
 

@@ -170,6 +170,14 @@ pub(super) struct UploadLink {
 #[derive(Deserialize)]
 pub(super) struct Account {
     pub(super) account_id: String,
+    #[serde(default)]
+    pub(super) name: Option<Name>,
+}
+
+/// What a person is called.
+#[derive(Deserialize)]
+pub(super) struct Name {
+    pub(super) display_name: String,
 }
 
 /// `get_space_usage`.
