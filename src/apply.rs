@@ -25,7 +25,7 @@ use crate::provider::Providers;
 use crate::record::Goal;
 use crate::spec::{Spec, State};
 
-pub use hold::{Hold, take_lease};
+pub use hold::{Hold, holding, take_lease};
 pub use orphans::remove;
 use shared::Shared;
 
@@ -203,10 +203,10 @@ impl Run<'_, '_> {
         self.context.providers
     }
 
-    /// Sleeps on the one clock; Ctrl-C ends the wait.
+    /// Sleeps on the one clock; Ctrl-C and the loss of the lease end the wait.
     async fn wait(&self, duration: Duration) -> Result<()> {
         tokio::select! {
-            () = self.providers().sleep(duration) => Ok(()),
+            slept = self.hold.during(self.providers().sleep(duration)) => slept,
             () = self.context.interrupt.requested() => Err(interrupted()),
         }
     }

@@ -565,7 +565,7 @@ const POLL: SignedDuration = SignedDuration::from_secs(5);
 
 /// How long after its intent was noted a POST may still be sent: others wait no longer than the window, and
 /// the POST takes its time to arrive and to show.
-const SEND_WITHIN: SignedDuration = SignedDuration::from_secs(60);
+pub const SEND_WITHIN: SignedDuration = SignedDuration::from_secs(60);
 
 /// How many machines a record remembers as gone; a list that lags shows a few of them at most.
 const REMEMBERED: usize = 16;

@@ -38,7 +38,7 @@ impl Run<'_, '_> {
         let support = Support { secret, mint: &mint, told: &mut told, clock };
         let Self { hold, shared, .. } = self;
         let host = shared.host(context, hold.record(), *place).await?;
-        let work = hold.during(context.providers, host.pull(&ask, support));
+        let work = hold.during(host.pull(&ask, support));
         let pulled = context.interrupt.ends(work).await??;
         if content.is_none() {
             self.describe_upload(version, object, pulled.payload, pulled.size).await?;
