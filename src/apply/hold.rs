@@ -3,13 +3,14 @@
 use std::fs::File;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::sync::{Arc, Mutex as Slot, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::{Mutex, Notify, watch};
 
 use super::Outcome;
 use crate::error::{Error, ExitCode, Result};
 use crate::observe::Held;
+use crate::provider::http::Moment;
 use crate::provider::store::{RecordRead, Written};
 use crate::provider::{Laptop, Providers, private_folder};
 use crate::record::{LEASE, Lease, Record};
@@ -17,6 +18,9 @@ use crate::spec::Spec;
 
 /// How long after its last write the record is written again, whatever is under way.
 const HEARTBEAT: Duration = Duration::from_secs(30);
+
+/// How long after its last write the lease is surely still ours, by this laptop's own clocks.
+const SURELY: Duration = Duration::from_secs(90);
 
 /// The session, held by this process: nobody else writes its record without our noticing.
 pub struct Hold {
@@ -35,6 +39,8 @@ struct Heart {
     last: Mutex<Last>,
     /// The record where it has something that isn't written yet.
     noted: Slot<Option<Record>>,
+    /// When the last write that took effect was sent.
+    renewed: Slot<Moment>,
     lost: watch::Sender<Option<Error>>,
     /// The work is done.
     stop: Notify,
@@ -45,7 +51,8 @@ struct Last {
     record: Record,
     rev: Option<String>,
     lease: Lease,
-    at: Instant,
+    /// When it was sent, or tried to be.
+    at: Moment,
 }
 
 /// Carries out `work` under the lease, which is renewed all the while and given back at the end.
@@ -65,8 +72,14 @@ pub async fn holding(
     let (done, ()) = tokio::join!(working, heart.beat(providers));
     let released = hold.release(providers).await;
     let outcome = done?;
-    // The work is done whether or not the lease could be given back; it runs out by itself.
-    if outcome.error.is_none() { released.map(|()| outcome) } else { Ok(outcome) }
+    match (released, &outcome.error) {
+        (Err(error), None) => Err(error),
+        // Whatever went wrong may be the work of whoever has the lease now.
+        (Err(lost), Some(error)) if lost.kind == ExitCode::Lease && error.kind != ExitCode::Interrupted => {
+            Ok(Outcome { error: Some(lost), ..outcome })
+        }
+        _ => Ok(outcome),
+    }
 }
 
 /// Takes the session: the local file lock, then the lease in the record.
@@ -81,11 +94,18 @@ pub async fn take_lease(providers: &Providers, held: Held) -> Result<Hold> {
     let writes = held.record.lease.as_ref().map_or(0, |lease| lease.writes).wrapping_add(1);
     let lease = Lease { owner: laptop.owner.clone(), laptop: laptop.id.clone(), writes };
     let record = Record { lease: Some(lease.clone()), ..held.record };
+    let at = Moment::now();
     match providers.memory.write(&session, &record.to_json(), held.rev.as_deref()).await? {
         Written::Done { rev, .. } => {
-            let last = Last { record: record.clone(), rev: Some(rev), lease, at: Instant::now() };
+            let last = Last { record: record.clone(), rev: Some(rev), lease, at };
             let (lost, watched) = watch::channel(None);
-            let heart = Heart { last: Mutex::new(last), noted: Slot::default(), lost, stop: Notify::new() };
+            let heart = Heart {
+                last: Mutex::new(last),
+                noted: Slot::default(),
+                renewed: Slot::new(at),
+                lost,
+                stop: Notify::new(),
+            };
             Ok(Hold { record, heart: Arc::new(heart), lost: watched, _lock: lock })
         }
         Written::Conflict => Err(beaten(providers, &session).await),
@@ -143,6 +163,14 @@ impl Hold {
         self.write(providers, self.record.clone()).await
     }
 
+    /// Tells whether nobody can have taken the lease: to be asked between the last answer and the call.
+    ///
+    /// A laptop may be suspended anywhere; then an answer that was on its way tells of times long past.
+    pub fn is_surely_ours(&self, providers: &Providers) -> bool {
+        let renewed = *self.heart.renewed.lock().unwrap_or_else(PoisonError::into_inner);
+        providers.clock().passed(renewed) < SURELY
+    }
+
     /// Gives the session back.
     pub async fn release(self, providers: &Providers) -> Result<()> {
         self.heart.write(providers, self.record, false).await.map(drop)
@@ -162,7 +190,7 @@ impl Heart {
     /// Renews the lease whenever nobody else has for a while, until it is lost or the work is done.
     async fn beat(&self, providers: &Providers) {
         loop {
-            let passed = providers.clock().since(self.last.lock().await.at);
+            let passed = providers.clock().passed(self.last.lock().await.at);
             tokio::select! {
                 () = self.stop.notified() => return,
                 () = providers.sleep(HEARTBEAT.saturating_sub(passed)) => {}
@@ -172,7 +200,7 @@ impl Heart {
                 () = self.stop.notified() => return,
                 last = self.last.lock() => last,
             };
-            if providers.clock().since(last.at) < HEARTBEAT {
+            if providers.clock().passed(last.at) < HEARTBEAT {
                 continue;
             }
             let noted = self.noted().take();
@@ -182,7 +210,7 @@ impl Heart {
                     return;
                 }
                 // A store that can't be reached now is asked again; the next change of the world asks in any case.
-                last.at = Instant::now();
+                last.at = Moment::now();
                 let mut slot = self.noted();
                 *slot = slot.take().or(noted);
             }
@@ -213,11 +241,13 @@ impl Heart {
             .why(why)
             .hint("nothing was changed by this step; the record as it was before still holds")
         })?;
+        let at = Moment::now();
         match providers.memory.write(&record.session, &bytes, last.rev.as_deref()).await? {
             Written::Done { rev, .. } => {
                 last.rev = Some(rev);
                 last.record = record;
-                last.at = Instant::now();
+                last.at = at;
+                *self.renewed.lock().unwrap_or_else(PoisonError::into_inner) = at;
                 Ok(())
             }
             Written::Conflict => {

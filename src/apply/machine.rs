@@ -117,8 +117,10 @@ impl Run<'_, '_> {
             let look = self.look().await?;
             match next(self.hold.record(), look.view(), &goal, &mut hand) {
                 Step::Post(_) if self.unclear.len() >= ORDERS => return Err(never_clear(&self.unclear)),
-                // Suspended just now, with the look's answer on its way: nothing was sent, and nothing will be.
-                Step::Post(intent) if self.latest(&look) > intent.noted_at + record::SEND_WITHIN => {}
+                // Suspended with the look's answer on its way: nothing was sent, and nothing is before another look.
+                Step::Post(intent)
+                    if !self.hold.is_surely_ours(self.context.providers)
+                        || self.latest(&look) > intent.noted_at + record::SEND_WITHIN => {}
                 Step::Post(intent) => {
                     let order = self.order(&intent, login_key.clone(), script.clone());
                     if let Some(why) = self.post(&intent, &order, candidate).await? {
@@ -421,17 +423,18 @@ impl Run<'_, '_> {
     async fn delete_proven(&mut self, proof: Proof) -> Result<()> {
         let id = proof.machine().to_owned();
         self.hold.renew(self.context.providers).await?;
-        // If this process was suspended since the evidence was taken, the clock tells.
         let look = self.look().await?;
-        if !proof.is_valid(self.latest(&look)) {
-            return Ok(());
-        }
+        let latest = self.latest(&look);
         let instance = match look.list.into_iter().chain(look.recorded).find(|instance| instance.id == id) {
             Some(instance) => instance,
             None => self.instance(&id).await?,
         };
         let kept = proof.keeps_disk().then(|| instance.os_volume.clone()).flatten();
         let volumes = if proof.keeps_disk() { Vec::new() } else { record::volumes_of(&instance) };
+        // If this process was suspended since the evidence was taken, both are taken anew.
+        if !self.hold.is_surely_ours(self.context.providers) || !proof.is_valid(latest) {
+            return Ok(());
+        }
         match self.providers().cloud.delete(self.action, proof, &volumes).await? {
             Deleted::Accepted => self.stage(Stage::Deleting { machine: id.clone() }),
             Deleted::Gone => {}

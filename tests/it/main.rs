@@ -24,6 +24,7 @@ mod ssh_faults;
 mod story;
 mod support;
 mod transfers;
+mod two_at_once;
 
 /// Here the sandbox's own SSH server serves the instances; `tests/real-server` has the system's.
 fn sshd() -> Option<String> {
