@@ -112,6 +112,21 @@ pub async fn take_lease(providers: &Providers, held: Held) -> Result<Hold> {
     }
 }
 
+/// Refuses what rests on a look at a session that somebody else is at work on.
+///
+/// Fails with [`ExitCode::Lease`] while another laptop's lease hasn't run out.
+pub fn refuse_held(held: &Held, laptop: &Laptop) -> Result<()> {
+    let Some(lease) = &held.record.lease else { return Ok(()) };
+    let left = LEASE.as_secs() - held.age_seconds;
+    if lease.laptop == laptop.id || left <= 0 {
+        return Ok(());
+    }
+    let what = format!("`{}` is held by {} for another {left} s", held.record.session, lease.owner);
+    Err(Error::of(ExitCode::Lease, what)
+        .why("the lease in its record is theirs: two at once would undo each other's work")
+        .hint("wait for it to end; a lease that isn't renewed runs out by itself"))
+}
+
 impl Hold {
     /// The record as it was last written, with what was noted since.
     pub fn record(&self) -> &Record {
@@ -281,18 +296,6 @@ fn lock_file(providers: &Providers, record: &Record) -> Result<File> {
         .hint("wait for it to end, or stop it with Ctrl-C")),
         Err(std::fs::TryLockError::Error(error)) => Err(failed(error)),
     }
-}
-
-fn refuse_held(held: &Held, laptop: &Laptop) -> Result<()> {
-    let Some(lease) = &held.record.lease else { return Ok(()) };
-    let left = LEASE.as_secs() - held.age_seconds;
-    if lease.laptop == laptop.id || left <= 0 {
-        return Ok(());
-    }
-    let what = format!("`{}` is held by {} for another {left} s", held.record.session, lease.owner);
-    Err(Error::of(ExitCode::Lease, what)
-        .why("the lease in its record is theirs: two at once would undo each other's work")
-        .hint("wait for it to end; a lease that isn't renewed runs out by itself"))
 }
 
 /// Words the loss of the lease, with who has it now.

@@ -234,7 +234,8 @@ impl Run<'_, '_> {
         }
     }
 
-    /// Notes a machine of ours that the record doesn't know, or that it is not being ended after all.
+    /// Notes a machine of ours that the record doesn't know, or that it is not being ended after all; ends one
+    /// that came of the same order.
     pub(super) async fn adopt(&mut self) -> Result<()> {
         let goal = Goal::Running(Box::new(self.asked(&Candidate::default())?));
         let mut hand = Hand::default();
@@ -244,15 +245,12 @@ impl Run<'_, '_> {
                 Step::Write(record) if record.machine.is_some() => {
                     return self.hold.write(self.context.providers, *record).await;
                 }
-                Step::Wait(until) => self.common(Step::Wait(until)).await?,
+                step @ (Step::Wait(_) | Step::Delete(_)) => self.common(step).await?,
                 Step::Stop(stop) => return Err(stopped(&self.hold.record().session, &stop)),
                 // Whatever else it wants, the machine is not there to be noted any more: the next look tells.
-                Step::Write(_)
-                | Step::Post(_)
-                | Step::Prove
-                | Step::ShutDown(_)
-                | Step::Delete(_)
-                | Step::Done(_) => return Ok(()),
+                Step::Write(_) | Step::Post(_) | Step::Prove | Step::ShutDown(_) | Step::Done(_) => {
+                    return Ok(());
+                }
             }
         }
     }

@@ -13,7 +13,7 @@ use super::{
     Approve, Global, cannot_print, interrupts, is_terminal, look, may_bill, overview, print_plan,
     random_word, request, with_trash,
 };
-use crate::apply::{self, Context, Hold, Interrupt, Outcome, holding};
+use crate::apply::{self, Context, Hold, Interrupt, Outcome, holding, refuse_held};
 use crate::error::{Error, ExitCode, Result};
 use crate::event::{Event, Sender};
 use crate::facts::{ArtifactFile, Server};
@@ -57,6 +57,10 @@ pub(super) async fn apply(global: &Global, approve: &Approve, state: Option<Stat
     for round in 0..ROUNDS {
         let (observed, held, plan) = job.look().await?;
         if plan.actions.is_empty() {
+            if !plan.blocked.is_empty() {
+                // What seems to be in the way may be what somebody else is about to change.
+                refuse_held(&held, &worlds.providers.settings.laptop)?;
+            }
             return job.finish(&plan, &observed, round > 0);
         }
         job.print(&plan)?;

@@ -21,6 +21,7 @@ mod prune;
 mod readme;
 mod recovery;
 mod ssh_faults;
+mod stale_views;
 mod story;
 mod support;
 mod transfers;

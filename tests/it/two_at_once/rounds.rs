@@ -116,9 +116,11 @@ impl Series {
             self.model = format!("trained in round {round}\n").repeat(2_000).into_bytes();
             std::fs::write(self.project.server().join("lesson3/export.pkl"), &self.model).unwrap();
         }
-        let commands = [(); 2].map(|()| self.pick(&["up", "down"]));
-        let (laptops, thousandths) = (self.pick(&[[0, 1], [1, 0]]), below(&mut self.random, 1_200));
-        let offset = self.usual.mul_f64(thousandths as f64 / 1_000.0);
+        // The first one has something to do, mostly, and the second one mostly comes while it does it.
+        let (same, other) = if running { ("up", "down") } else { ("down", "up") };
+        let commands = [self.pick(&[other, other, other, same]), self.pick(&["up", "down"])];
+        let (laptops, part) = (self.pick(&[[0, 1], [1, 0]]), below(&mut self.random, 1_000) as f64 / 1_000.0);
+        let offset = self.usual.mul_f64(part * part);
         let title = format!(
             "{} then {} after {offset:.1?}, from {}",
             commands[0],
