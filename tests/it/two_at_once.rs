@@ -36,7 +36,21 @@ fn sleeps(process: &Started, world: &World) {
     world.jump(LEASE_IS_OVER);
 }
 
-/// Delays one call until the world's clock jumps, and waits until it has come.
+/// Stops a process where it is, by all clocks alike, until another laptop can take the session over.
+fn taken_over(project: &Project, process: &Started, command: &str) -> Ran {
+    process.signal("STOP");
+    until("it has stopped", || process.is_stopped());
+    let mut ran = None;
+    until("the lease has run out", || {
+        let tried = run_at(project, "second", &[command, "--yes"]);
+        let free = tried.code != 9;
+        ran = Some(tried);
+        free
+    });
+    ran.expect("it was tried").exits(0)
+}
+
+/// Waits until it has come.
 fn wait_for_call(world: &World) {
     until("the call came", || world.strikes()["rules"][0]["struck"] == 1);
 }
@@ -180,14 +194,13 @@ fn whoever_wakes_up_without_the_lease_says_who_has_it_and_for_how_long() {
 fn a_laptop_that_slept_before_its_order_orders_nothing() {
     // The intent is noted; the startup script, or the last look before the order, is under way.
     for (method, path, skip) in [("POST", "/v1/scripts", 0), ("GET", "/v1/instances", 3)] {
-        let project = Project::with_speed(20);
+        let project = Project::new();
         let world = World::of(&project);
         world.faults(&[delayed("cloud", method, path, skip)]);
         let first = started_at(&project, "first", &["up", "--yes"]);
         wait_for_call(&world);
         assert_eq!(orders(&world), 0, "{method} {path}: not yet");
-        sleeps(&first, &world);
-        run_at(&project, "second", &["up", "--yes"]).exits(0);
+        taken_over(&project, &first, "up");
         let machine = one_machine(&world);
         stops_without_harm(first);
         assert_eq!(one_machine(&world), machine, "{method} {path}");
@@ -199,7 +212,7 @@ fn a_laptop_that_slept_before_its_order_orders_nothing() {
 #[test]
 fn a_laptop_that_slept_before_its_deletion_deletes_nothing() {
     // The receipt is noted; the last look before the deletion is under way.
-    let project = Project::with_speed(20);
+    let project = Project::new();
     let world = World::of(&project);
     run_at(&project, "first", &["up", "--yes"]).exits(0);
     let machine = one_machine(&world);
@@ -208,8 +221,7 @@ fn a_laptop_that_slept_before_its_deletion_deletes_nothing() {
     wait_for_call(&world);
     let receipt = world.requests().iter().rev().any(|one| one.body.contains("\"ending\": {"));
     assert!(receipt, "what is asked is the last look");
-    sleeps(&first, &world);
-    run_at(&project, "second", &["up", "--yes"]).exits(0).says("which carries this session's mark");
+    taken_over(&project, &first, "up").says("which carries this session's mark");
     project.on_server("echo work > ~/work.txt");
     stops_without_harm(first);
     assert_eq!(one_machine(&world), machine);
@@ -219,15 +231,14 @@ fn a_laptop_that_slept_before_its_deletion_deletes_nothing() {
 
 #[test]
 fn a_laptop_that_slept_while_it_brought_a_version_overwrites_nothing() {
-    let project = Project::with_speed(20);
+    let project = Project::new();
     let world = World::of(&project);
     run_at(&project, "first", &["up", "--yes"]).exits(0);
     project.store_file("/fastai/lesson3/2099-01-01_export.pkl", b"a newer model");
     world.faults(&[delayed("dropbox_api", "POST", "/2/files/get_temporary_link", 0)]);
     let first = started_at(&project, "first", &["up", "--yes"]);
     wait_for_call(&world);
-    sleeps(&first, &world);
-    run_at(&project, "second", &["up", "--yes"]).exits(0);
+    taken_over(&project, &first, "up");
     project.on_server("printf 'trained since' > export.pkl");
     stops_without_harm(first);
     assert_eq!(std::fs::read(project.server().join("lesson3/export.pkl")).unwrap(), b"trained since");
