@@ -25,7 +25,7 @@ use crate::provider::Providers;
 use crate::record::Goal;
 use crate::spec::{Spec, State};
 
-pub use hold::{Hold, take_lease};
+pub use hold::{Hold, holding, refuse_held, take_lease};
 pub use orphans::remove;
 use shared::Shared;
 
@@ -150,7 +150,7 @@ async fn carry_out(
     let mut run = Run { context, hold, action, shared, waited: Duration::ZERO, unclear: Vec::new() };
     match action.kind() {
         Kind::Settle => run.settle().await?,
-        Kind::Adopt { .. } => run.adopt().await?,
+        Kind::Adopt { .. } | Kind::EndTwin { .. } => run.adopt().await?,
         Kind::Forget { .. } => run.forget().await?,
         Kind::Recover { volume, location, .. } => run.recover(volume, location).await?,
         Kind::RestoreVolume { volume, .. } => run.restore_volume(volume).await?,
@@ -203,10 +203,10 @@ impl Run<'_, '_> {
         self.context.providers
     }
 
-    /// Sleeps on the one clock; Ctrl-C ends the wait.
+    /// Sleeps on the one clock; Ctrl-C and the loss of the lease end the wait.
     async fn wait(&self, duration: Duration) -> Result<()> {
         tokio::select! {
-            () = self.providers().sleep(duration) => Ok(()),
+            slept = self.hold.during(self.providers().sleep(duration)) => slept,
             () = self.context.interrupt.requested() => Err(interrupted()),
         }
     }

@@ -379,6 +379,11 @@ impl Rented {
         self.login || self.booted.is_some()
     }
 
+    /// Tells whether another machine came of the same order: only the recorded one was ever logged in to.
+    pub fn has_twin(&self, other: &Instance) -> bool {
+        self.asked.is_some() && self.nonce.is_some() && nonce(other) == self.nonce.as_deref()
+    }
+
     /// Returns the host keys that it may show: the pinned one or, until one is, those that were foreseen.
     /// Without any the key of the first contact has to be taken.
     pub fn known_keys(&self) -> &[String] {
@@ -565,7 +570,7 @@ const POLL: SignedDuration = SignedDuration::from_secs(5);
 
 /// How long after its intent was noted a POST may still be sent: others wait no longer than the window, and
 /// the POST takes its time to arrive and to show.
-const SEND_WITHIN: SignedDuration = SignedDuration::from_secs(60);
+pub const SEND_WITHIN: SignedDuration = SignedDuration::from_secs(60);
 
 /// How many machines a record remembers as gone; a list that lags shows a few of them at most.
 const REMEMBERED: usize = 16;
@@ -753,8 +758,7 @@ fn second_machine(record: &Record, machine: &Rented, view: View<'_>) -> Option<S
         .iter()
         .filter(|other| record.may_own(other) && other.id != machine.id && other.status != Status::Deleting);
     let other = others.min_by_key(|other| (other.created_at, &other.id))?;
-    let twin = machine.asked.is_some() && machine.nonce.is_some() && nonce(other) == machine.nonce.as_deref();
-    Some(match (twin, &other.status) {
+    Some(match (machine.has_twin(other), &other.status) {
         (false, _) => Step::Stop(Stop::Several(vec![machine.id.clone(), other.id.clone()])),
         (true, Status::Ordered(_) | Status::Provisioning) => Step::Wait(view.now + POLL),
         (true, _) => guard::prove_unused(&other.id, false, view.now)

@@ -2,27 +2,84 @@
 
 use std::fs::File;
 use std::os::unix::fs::OpenOptionsExt as _;
+use std::sync::{Arc, Mutex as Slot, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::{Mutex, Notify, watch};
+
+use super::Outcome;
 use crate::error::{Error, ExitCode, Result};
 use crate::observe::Held;
-use crate::provider::store::Written;
+use crate::provider::http::Moment;
+use crate::provider::store::{RecordRead, Written};
 use crate::provider::{Laptop, Providers, private_folder};
 use crate::record::{LEASE, Lease, Record};
 use crate::spec::Spec;
 
-/// How often the lease is renewed while something long is under way.
+/// How long after its last write the record is written again, whatever is under way.
 const HEARTBEAT: Duration = Duration::from_secs(30);
+
+/// How long after its last write the lease is surely still ours, by this laptop's own clocks.
+const SURELY: Duration = Duration::from_secs(90);
 
 /// The session, held by this process: nobody else writes its record without our noticing.
 pub struct Hold {
+    /// The record with all that was noted.
+    record: Record,
+    heart: Arc<Heart>,
+    /// Why the lease is lost, from when it is.
+    lost: watch::Receiver<Option<Error>>,
+    /// Freed by the kernel when this process ends, however it ends.
+    _lock: File,
+}
+
+/// What renews the lease beside the work that goes on under it.
+struct Heart {
+    /// Held while a write is under way: there is one at a time.
+    last: Mutex<Last>,
+    /// The record where it has something that isn't written yet.
+    noted: Slot<Option<Record>>,
+    /// When the last write that took effect was sent.
+    renewed: Slot<Moment>,
+    lost: watch::Sender<Option<Error>>,
+    /// The work is done.
+    stop: Notify,
+}
+
+/// What was last written.
+struct Last {
     record: Record,
     rev: Option<String>,
     lease: Lease,
-    /// Whether the record has something that isn't written yet.
-    unwritten: bool,
-    /// Freed by the kernel when this process ends, however it ends.
-    _lock: File,
+    /// When it was sent, or tried to be.
+    at: Moment,
+}
+
+/// Carries out `work` under the lease, which is renewed all the while and given back at the end.
+pub async fn holding(
+    providers: &Providers,
+    held: Held,
+    work: impl AsyncFnOnce(&mut Hold) -> Result<Outcome>,
+) -> Result<Outcome> {
+    let mut hold = take_lease(providers, held).await?;
+    let heart = hold.heart.clone();
+    let working = async {
+        let done = work(&mut hold).await;
+        heart.stop.notify_one();
+        done
+    };
+    // A beat under way is waited for: dropped, it would leave open which revision is the last.
+    let (done, ()) = tokio::join!(working, heart.beat(providers));
+    let released = hold.release(providers).await;
+    let outcome = done?;
+    match (released, &outcome.error) {
+        (Err(error), None) => Err(error),
+        // Whatever went wrong may be the work of whoever has the lease now.
+        (Err(lost), Some(error)) if lost.kind == ExitCode::Lease && error.kind != ExitCode::Interrupted => {
+            Ok(Outcome { error: Some(lost), ..outcome })
+        }
+        _ => Ok(outcome),
+    }
 }
 
 /// Takes the session: the local file lock, then the lease in the record.
@@ -37,33 +94,56 @@ pub async fn take_lease(providers: &Providers, held: Held) -> Result<Hold> {
     let writes = held.record.lease.as_ref().map_or(0, |lease| lease.writes).wrapping_add(1);
     let lease = Lease { owner: laptop.owner.clone(), laptop: laptop.id.clone(), writes };
     let record = Record { lease: Some(lease.clone()), ..held.record };
-    let mut hold = Hold { record, rev: held.rev, lease, unwritten: false, _lock: lock };
-    match providers.memory.write(&session, &hold.record.to_json(), hold.rev.as_deref()).await? {
+    let at = Moment::now();
+    match providers.memory.write(&session, &record.to_json(), held.rev.as_deref()).await? {
         Written::Done { rev, .. } => {
-            hold.rev = Some(rev);
-            Ok(hold)
+            let last = Last { record: record.clone(), rev: Some(rev), lease, at };
+            let (lost, watched) = watch::channel(None);
+            let heart = Heart {
+                last: Mutex::new(last),
+                noted: Slot::default(),
+                renewed: Slot::new(at),
+                lost,
+                stop: Notify::new(),
+            };
+            Ok(Hold { record, heart: Arc::new(heart), lost: watched, _lock: lock })
         }
-        Written::Conflict => Err(beaten(&session)),
+        Written::Conflict => Err(beaten(providers, &session).await),
     }
 }
 
+/// Refuses what rests on a look at a session that somebody else is at work on.
+///
+/// Fails with [`ExitCode::Lease`] while another laptop's lease hasn't run out.
+pub fn refuse_held(held: &Held, laptop: &Laptop) -> Result<()> {
+    let Some(lease) = &held.record.lease else { return Ok(()) };
+    let left = LEASE.as_secs() - held.age_seconds;
+    if lease.laptop == laptop.id || left <= 0 {
+        return Ok(());
+    }
+    let what = format!("`{}` is held by {} for another {left} s", held.record.session, lease.owner);
+    Err(Error::of(ExitCode::Lease, what)
+        .why("the lease in its record is theirs: two at once would undo each other's work")
+        .hint("wait for it to end; a lease that isn't renewed runs out by itself"))
+}
+
 impl Hold {
-    /// The record as it was last written.
+    /// The record as it was last written, with what was noted since.
     pub fn record(&self) -> &Record {
         &self.record
     }
 
     /// Writes the record, which renews the lease. A conflict means that the lease was lost: stop.
     pub async fn write(&mut self, providers: &Providers, record: Record) -> Result<()> {
-        self.lease.writes = self.lease.writes.wrapping_add(1);
-        let record = Record { lease: Some(self.lease.clone()), ..record };
-        self.put(providers, record).await
+        let record = self.heart.write(providers, record, true).await?;
+        self.record = record;
+        Ok(())
     }
 
     /// Takes a change of the record that may be lost without harm: it is written with the next one.
     pub fn note(&mut self, record: Record) {
-        self.record = record;
-        self.unwritten = true;
+        self.record = record.clone();
+        *self.heart.noted() = Some(record);
     }
 
     /// Takes up in the record that `reap` looked after the session.
@@ -81,17 +161,15 @@ impl Hold {
 
     /// Writes what was only noted so far.
     pub async fn write_notes(&mut self, providers: &Providers) -> Result<()> {
-        if self.unwritten { self.renew(providers).await } else { Ok(()) }
+        let unwritten = self.heart.noted().is_some();
+        if unwritten { self.renew(providers).await } else { Ok(()) }
     }
 
-    /// Keeps the lease alive while something long is under way, which ends if the lease is lost.
-    pub async fn during<T>(&mut self, providers: &Providers, work: impl Future<Output = T>) -> Result<T> {
-        let mut work = std::pin::pin!(work);
-        loop {
-            tokio::select! {
-                done = &mut work => return Ok(done),
-                () = providers.sleep(HEARTBEAT) => self.renew(providers).await?,
-            }
+    /// Carries out what serves nobody any more once the lease is lost.
+    pub async fn during<T>(&self, work: impl Future<Output = T>) -> Result<T> {
+        tokio::select! {
+            done = work => Ok(done),
+            why = self.lost() => Err(why),
         }
     }
 
@@ -100,13 +178,74 @@ impl Hold {
         self.write(providers, self.record.clone()).await
     }
 
-    /// Gives the session back.
-    pub async fn release(mut self, providers: &Providers) -> Result<()> {
-        let record = Record { lease: None, ..self.record.clone() };
-        self.put(providers, record).await
+    /// Tells whether nobody can have taken the lease: to be asked between the last answer and the call.
+    ///
+    /// A laptop may be suspended anywhere; then an answer that was on its way tells of times long past.
+    pub fn is_surely_ours(&self, providers: &Providers) -> bool {
+        let renewed = *self.heart.renewed.lock().unwrap_or_else(PoisonError::into_inner);
+        providers.clock().passed(renewed) < SURELY
     }
 
-    async fn put(&mut self, providers: &Providers, record: Record) -> Result<()> {
+    /// Gives the session back.
+    pub async fn release(self, providers: &Providers) -> Result<()> {
+        self.heart.write(providers, self.record, false).await.map(drop)
+    }
+
+    /// Waits until the lease is lost, and says to whom.
+    async fn lost(&self) -> Error {
+        let mut lost = self.lost.clone();
+        match lost.wait_for(Option::is_some).await.map(|why| why.clone()) {
+            Ok(Some(why)) => why,
+            _ => std::future::pending().await,
+        }
+    }
+}
+
+impl Heart {
+    /// Renews the lease whenever nobody else has for a while, until it is lost or the work is done.
+    async fn beat(&self, providers: &Providers) {
+        loop {
+            let passed = providers.clock().passed(self.last.lock().await.at);
+            tokio::select! {
+                () = self.stop.notified() => return,
+                () = providers.sleep(HEARTBEAT.saturating_sub(passed)) => {}
+            }
+            let mut last = tokio::select! {
+                biased;
+                () = self.stop.notified() => return,
+                last = self.last.lock() => last,
+            };
+            if providers.clock().passed(last.at) < HEARTBEAT {
+                continue;
+            }
+            let noted = self.noted().take();
+            let record = noted.clone().unwrap_or_else(|| last.record.clone());
+            if self.put(providers, &mut last, record, true).await.is_err() {
+                if self.lost.borrow().is_some() {
+                    return;
+                }
+                // A store that can't be reached now is asked again; the next change of the world asks in any case.
+                last.at = Moment::now();
+                let mut slot = self.noted();
+                *slot = slot.take().or(noted);
+            }
+        }
+    }
+
+    async fn write(&self, providers: &Providers, record: Record, keep: bool) -> Result<Record> {
+        let mut last = self.last.lock().await;
+        if let Some(why) = self.lost.borrow().clone() {
+            return Err(why);
+        }
+        self.put(providers, &mut last, record, keep).await?;
+        *self.noted() = None;
+        Ok(last.record.clone())
+    }
+
+    /// Writes over what was last written; with the lease, or without it to give the session back.
+    async fn put(&self, providers: &Providers, last: &mut Last, record: Record, keep: bool) -> Result<()> {
+        last.lease.writes = last.lease.writes.wrapping_add(1);
+        let record = Record { lease: keep.then(|| last.lease.clone()), ..record };
         let bytes = record.to_json();
         // A record that nobody can read again would hide what bills.
         Record::parse(&bytes).map_err(|why| {
@@ -117,15 +256,25 @@ impl Hold {
             .why(why)
             .hint("nothing was changed by this step; the record as it was before still holds")
         })?;
-        match providers.memory.write(&record.session, &bytes, self.rev.as_deref()).await? {
+        let at = Moment::now();
+        match providers.memory.write(&record.session, &bytes, last.rev.as_deref()).await? {
             Written::Done { rev, .. } => {
-                self.rev = Some(rev);
-                self.record = record;
-                self.unwritten = false;
+                last.rev = Some(rev);
+                last.record = record;
+                last.at = at;
+                *self.renewed.lock().unwrap_or_else(PoisonError::into_inner) = at;
                 Ok(())
             }
-            Written::Conflict => Err(beaten(&record.session)),
+            Written::Conflict => {
+                let why = beaten(providers, &record.session).await;
+                self.lost.send_replace(Some(why.clone()));
+                Err(why)
+            }
         }
+    }
+
+    fn noted(&self) -> std::sync::MutexGuard<'_, Option<Record>> {
+        self.noted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -149,20 +298,22 @@ fn lock_file(providers: &Providers, record: &Record) -> Result<File> {
     }
 }
 
-fn refuse_held(held: &Held, laptop: &Laptop) -> Result<()> {
-    let Some(lease) = &held.record.lease else { return Ok(()) };
-    let left = LEASE.as_secs() - held.age_seconds;
-    if lease.laptop == laptop.id || left <= 0 {
-        return Ok(());
-    }
-    let what = format!("`{}` is held by {} for another {left} s", held.record.session, lease.owner);
-    Err(Error::of(ExitCode::Lease, what)
-        .why("the lease in its record is theirs: two at once would undo each other's work")
-        .hint("wait for it to end; a lease that isn't renewed runs out by itself"))
-}
-
-fn beaten(session: &str) -> Error {
-    Error::of(ExitCode::Lease, format!("somebody else has taken `{session}` meanwhile"))
-        .why("its record was written by another dacapo since this one read it")
-        .hint("`dacapo plan` shows what is left to do")
+/// Words the loss of the lease, with who has it now.
+async fn beaten(providers: &Providers, session: &str) -> Error {
+    let read = providers.memory.read(session).await;
+    let error = match read {
+        Ok(RecordRead::Found { bytes, modified, now, .. }) => match Record::parse(&bytes) {
+            Ok(Record { lease: Some(lease), .. }) => {
+                let left = (LEASE - now.duration_since(modified)).as_secs().max(0);
+                let what = format!("{} has taken `{session}` meanwhile", lease.owner);
+                Error::of(ExitCode::Lease, what)
+                    .why(format!("the lease in its record is theirs for another {left} s"))
+            }
+            _ => Error::of(ExitCode::Lease, format!("somebody else has taken `{session}` meanwhile"))
+                .why("its record was written by another dacapo, which has given it back since"),
+        },
+        _ => Error::of(ExitCode::Lease, format!("somebody else has taken `{session}` meanwhile"))
+            .why("its record was written by another dacapo since this one read it"),
+    };
+    error.hint("nothing more was done here; `dacapo plan` shows what is left to do")
 }

@@ -15,6 +15,7 @@ use crate::guard::{self, Finding, Proof, Refusal};
 use crate::observe::{Reading, observe};
 use crate::plan::{Candidate, artifact_paths, evidence, stored_contents};
 use crate::provider::cloud::{Created, Deleted, Order};
+use crate::provider::http::Moment;
 use crate::provider::server::HostKey;
 use crate::record::{self, Goal, Hand, Intent, Record, Rented, Step, Stop, View, next};
 use crate::spec::State;
@@ -36,6 +37,8 @@ const GONE: Duration = Duration::from_secs(30 * 60);
 
 /// What the cloud says of this session's machines now.
 struct Look {
+    /// When it was asked.
+    asked: Moment,
     now: Timestamp,
     list: Vec<Instance>,
     recorded: Option<Instance>,
@@ -104,13 +107,24 @@ impl Run<'_, '_> {
         let key = HostKey::make()?;
         let host_key = Some(key.public().as_str().to_owned());
         let mut hand = Hand { nonce: (self.context.random)(), host_key, ..Hand::default() };
+        let login_key = self.login_key().await?;
         let mut script = None;
         loop {
+            if hand.noted.is_some() {
+                // An order follows a look that follows a renewal: if this process was suspended, either the
+                // lease or the cloud's clock tells.
+                self.hold.renew(self.context.providers).await?;
+            }
             let look = self.look().await?;
             match next(self.hold.record(), look.view(), &goal, &mut hand) {
                 Step::Post(_) if self.unclear.len() >= ORDERS => return Err(never_clear(&self.unclear)),
+                // Suspended with the look's answer on its way: nothing was sent, and nothing is before another look.
+                Step::Post(intent)
+                    if !self.hold.is_surely_ours(self.context.providers)
+                        || self.latest(&look) > intent.noted_at + record::SEND_WITHIN => {}
                 Step::Post(intent) => {
-                    if let Some(why) = self.post(&intent, script.clone(), candidate).await? {
+                    let order = self.order(&intent, login_key.clone(), script.clone());
+                    if let Some(why) = self.post(&intent, &order, candidate).await? {
                         return Ok(Built::NoCapacity(why));
                     }
                 }
@@ -139,14 +153,16 @@ impl Run<'_, '_> {
     async fn post(
         &mut self,
         intent: &Intent,
-        script: Option<String>,
+        order: &Order,
         candidate: &Candidate,
     ) -> Result<Option<String>> {
-        let order = self.order(intent, script).await?;
-        match self.providers().cloud.create(self.action, &order).await {
+        match self.providers().cloud.create(self.action, order).await {
             Created::Id(id) => {
                 let record = self.hold.record().clone().with_created(id.clone());
-                self.hold.write(self.context.providers, record).await?;
+                let noted = self.hold.write(self.context.providers, record).await;
+                noted.map_err(|error| {
+                    error.why(format!("machine `{id}` was created before that, and bills"))
+                })?;
                 self.stage(Stage::Created { machine: id, candidate: candidate.clone() });
                 Ok(None)
             }
@@ -219,7 +235,8 @@ impl Run<'_, '_> {
         }
     }
 
-    /// Notes a machine of ours that the record doesn't know, or that it is not being ended after all.
+    /// Notes a machine of ours that the record doesn't know, or that it is not being ended after all; ends one
+    /// that came of the same order.
     pub(super) async fn adopt(&mut self) -> Result<()> {
         let goal = match self.context.spec.state {
             State::Running => Goal::Running(Box::new(self.asked(&Candidate::default())?)),
@@ -233,15 +250,12 @@ impl Run<'_, '_> {
                 Step::Write(record) if record.machine.is_some() => {
                     return self.hold.write(self.context.providers, *record).await;
                 }
-                Step::Wait(until) => self.common(Step::Wait(until)).await?,
+                step @ (Step::Wait(_) | Step::Delete(_)) => self.common(step).await?,
                 Step::Stop(stop) => return Err(stopped(&self.hold.record().session, &stop)),
                 // Whatever else it wants, the machine is not there to be noted any more: the next look tells.
-                Step::Write(_)
-                | Step::Post(_)
-                | Step::Prove
-                | Step::ShutDown(_)
-                | Step::Delete(_)
-                | Step::Done(_) => return Ok(()),
+                Step::Write(_) | Step::Post(_) | Step::Prove | Step::ShutDown(_) | Step::Done(_) => {
+                    return Ok(());
+                }
             }
         }
     }
@@ -411,10 +425,19 @@ impl Run<'_, '_> {
     /// Sends one deletion and waits until the cloud says that machine and volumes are gone.
     async fn delete_proven(&mut self, proof: Proof) -> Result<()> {
         let id = proof.machine().to_owned();
-        let instance = self.instance(&id).await?;
+        self.hold.renew(self.context.providers).await?;
+        let look = self.look().await?;
+        let latest = self.latest(&look);
+        let instance = match look.list.into_iter().chain(look.recorded).find(|instance| instance.id == id) {
+            Some(instance) => instance,
+            None => self.instance(&id).await?,
+        };
         let kept = proof.keeps_disk().then(|| instance.os_volume.clone()).flatten();
         let volumes = if proof.keeps_disk() { Vec::new() } else { record::volumes_of(&instance) };
-        self.hold.renew(self.context.providers).await?;
+        // If this process was suspended since the evidence was taken, both are taken anew.
+        if !self.hold.is_surely_ours(self.context.providers) || !proof.is_valid(latest) {
+            return Ok(());
+        }
         match self.providers().cloud.delete(self.action, proof, &volumes).await? {
             Deleted::Accepted => self.stage(Stage::Deleting { machine: id.clone() }),
             Deleted::Gone => {}
@@ -471,6 +494,7 @@ impl Run<'_, '_> {
                 None => break,
                 // Some minutes after its machine a volume should go by itself; a detached one never will.
                 Some(volume) if volume.status == "detached" && volume.instance.is_none() => {
+                    self.hold.renew(self.context.providers).await?;
                     self.providers().cloud.delete_volume(self.action, id).await?;
                 }
                 Some(volume) if waited > GONE => {
@@ -494,7 +518,6 @@ impl Run<'_, '_> {
     }
 
     pub(super) async fn delete_volume(&mut self, id: &str) -> Result<()> {
-        self.hold.renew(self.context.providers).await?;
         self.await_volume_gone(id).await?;
         let mut record = self.hold.record().clone();
         match record.disk.take_if(|disk| disk.volume == id) {
@@ -509,6 +532,7 @@ impl Run<'_, '_> {
     }
 
     async fn look(&self) -> Result<Look> {
+        let asked = Moment::now();
         let (now, mut list) = self.providers().cloud.instances().await?;
         let recorded = match &self.hold.record().machine {
             Some(Rented { id, .. }) => match list.iter().find(|instance| &instance.id == id) {
@@ -518,7 +542,12 @@ impl Run<'_, '_> {
             None => None,
         };
         list.retain(|instance| self.hold.record().owns(instance));
-        Ok(Look { now, list, recorded })
+        Ok(Look { asked, now, list, recorded })
+    }
+
+    /// Returns the latest that it can be by the cloud's clock.
+    fn latest(&self, look: &Look) -> Timestamp {
+        look.now + self.providers().clock().passed(look.asked)
     }
 
     async fn instance(&self, id: &str) -> Result<Instance> {
@@ -551,30 +580,35 @@ impl Run<'_, '_> {
         })
     }
 
-    async fn order(&self, intent: &Intent, script: Option<String>) -> Result<Order> {
+    /// Returns the account's id of the key that the machine is to let in.
+    async fn login_key(&self) -> Result<String> {
         let (key, _) = self.providers().public_key(self.context.spec)?;
         let keys = self.providers().cloud.keys().await?;
         let key = keys.into_iter().find(|registered| registered.key == key).ok_or_else(|| {
             Error::new("the login key isn't registered with the account any more")
                 .hint("run the same command again")
         })?;
+        Ok(key.id)
+    }
+
+    fn order(&self, intent: &Intent, login_key: String, script: Option<String>) -> Order {
         let record = self.hold.record();
         let mut tags = record::tags(&record.session, &record.store, &intent.nonce);
         tags.extend(record::limit_tags(&self.context.spec.limits));
-        Ok(Order {
+        Order {
             r#type: intent.asked.r#type.clone(),
             image: intent.asked.image.clone(),
             boots: intent.boots.clone(),
             hostname: record.session.clone(),
             description: record::description(&record.session, &record.store, &intent.nonce),
-            key_ids: vec![key.id],
+            key_ids: vec![login_key],
             script,
             location: intent.asked.location.clone(),
             os_volume_gb: intent.asked.os_volume_gb,
             market: intent.asked.market,
             os_volume_name: format!("{}-os", record.session),
             tags,
-        })
+        }
     }
 }
 

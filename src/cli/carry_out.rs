@@ -15,7 +15,7 @@ use super::{
     Approve, Global, cannot_print, interrupts, is_terminal, look, may_bill, overview, print_plan,
     random_word, request, with_trash,
 };
-use crate::apply::{self, Context, Hold, Interrupt, Outcome, take_lease};
+use crate::apply::{self, Context, Hold, Interrupt, Outcome, holding, refuse_held};
 use crate::error::{Error, ExitCode, Result};
 use crate::event::{Event, Sender};
 use crate::facts::{ArtifactFile, Server};
@@ -59,6 +59,10 @@ pub(super) async fn apply(global: &Global, approve: &Approve, state: Option<Stat
     for round in 0..ROUNDS {
         let (observed, held, plan) = job.look().await?;
         if plan.actions.is_empty() {
+            if !plan.blocked.is_empty() {
+                // What seems to be in the way may be what somebody else is about to change.
+                refuse_held(&held, &worlds.providers.settings.laptop)?;
+            }
             return job.finish(&plan, &observed, round > 0);
         }
         job.print(&plan)?;
@@ -177,12 +181,8 @@ impl Job<'_> {
 
     /// Takes the lease, looks again, and carries the plan out if the world is still the one that was approved.
     pub(super) async fn act(&self, approved: &Plan, held: Held) -> Result<Outcome> {
-        let mut hold = take_lease(&self.worlds.providers, held).await?;
-        let done = self.act_holding(approved, &mut hold).await;
-        let released = hold.release(&self.worlds.providers).await;
-        let outcome = done?;
-        // The work is done whether or not the lease could be given back; it runs out by itself.
-        if outcome.error.is_none() { released.map(|()| outcome) } else { Ok(outcome) }
+        let acting = async |hold: &mut Hold| self.act_holding(approved, hold).await;
+        holding(&self.worlds.providers, held, acting).await
     }
 
     async fn act_holding(&self, approved: &Plan, hold: &mut Hold) -> Result<Outcome> {

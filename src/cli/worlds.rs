@@ -45,7 +45,7 @@ impl Worlds {
                 let named = global.sandbox.as_deref().filter(|named| !named.is_empty());
                 let prefix =
                     named.map_or("dacapo --sandbox".to_owned(), |dir| format!("dacapo --sandbox={dir}"));
-                (sandboxed(&ready)?, prefix)
+                (at_laptop(sandboxed(&ready)?)?, prefix)
             }
             None => (real(loaded)?, "dacapo".to_owned()),
         };
@@ -204,6 +204,25 @@ pub fn sandboxed(ready: &Ready) -> Result<Settings> {
         },
         laptop: Laptop { owner: "you@sandbox".to_owned(), id: sha256_hex(shown.as_bytes())[..16].to_owned() },
         state: home.join(".local/state/dacapo"),
+    })
+}
+
+/// Rehearses from another laptop of the same user where `DACAPO_SANDBOX_LAPTOP` names one: it has its own locks,
+/// caches and records, and the same key.
+fn at_laptop(settings: Settings) -> Result<Settings> {
+    let Ok(name) = std::env::var("DACAPO_SANDBOX_LAPTOP") else { return Ok(settings) };
+    let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    if name.is_empty() || name == "home" || !name.bytes().all(is_plain) {
+        return Err(Error::of(ExitCode::Usage, format!("`{}` names no laptop", report::printable(&name)))
+            .hint("`DACAPO_SANDBOX_LAPTOP` takes lower-case letters, digits and `-`, and not `home`"));
+    }
+    let home = settings.ssh.home.with_file_name(&name);
+    let id = sha256_hex(home.to_string_lossy().as_bytes())[..16].to_owned();
+    Ok(Settings {
+        git: GitEnvironment { cache: home.join(".cache/dacapo/git"), ..settings.git },
+        laptop: Laptop { owner: format!("you@{name}"), id },
+        state: home.join(".local/state/dacapo"),
+        ..settings
     })
 }
 

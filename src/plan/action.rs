@@ -75,6 +75,11 @@ pub enum Kind {
         /// The cloud's id.
         machine: String,
     },
+    /// Delete a machine that came of the same order as the session's: nobody was ever on it.
+    EndTwin {
+        /// The cloud's id.
+        machine: String,
+    },
     /// Note in the record that its machine is gone.
     Forget {
         /// The cloud's id.

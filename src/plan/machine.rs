@@ -37,7 +37,10 @@ impl<'a> Draft<'a> {
                 // Anything else that never was used and never will be holds nothing, and may bill.
                 Status::Failed(_) if !living.rented.login => self.delete(living),
                 Status::Deleting if !living.rented.is_in_use() => {}
-                _ => return self.keep_machine(living),
+                _ => {
+                    self.look_beside(living);
+                    return self.keep_machine(living);
+                }
             }
         } else if let Some(ours) = self.unrecorded() {
             self.add(Kind::Adopt { machine: ours.id.clone() });
@@ -48,6 +51,19 @@ impl<'a> Draft<'a> {
             Some(disk) => self.boot(disk),
             None => self.create_machine(),
         }
+    }
+
+    /// A second machine of ours bills as well; tells whether it stands in the way of ending the first.
+    pub(super) fn look_beside(&mut self, living: Living<'_>) -> bool {
+        let Some(other) = self.unrecorded() else { return false };
+        let machine = other.id.clone();
+        let is_twin = living.rented.has_twin(other);
+        if is_twin {
+            self.add(Kind::EndTwin { machine });
+        } else {
+            self.plan.blocked.push(Blocked::Several { machine });
+        }
+        !is_twin
     }
 
     fn after_a_gone_machine(&mut self, living: Living<'a>) -> Result<Fresh> {

@@ -79,6 +79,11 @@ pub enum Blocked {
         /// Its id.
         machine: String,
     },
+    /// A machine beside the session's own carries its mark, and nothing tells where it came from.
+    Several {
+        /// Its id.
+        machine: String,
+    },
     /// Nothing that could replace the machine is in stock, as far as the cloud says.
     NoReplacement,
     /// The machine is in a state that we don't know.

@@ -23,7 +23,7 @@ use tokio::sync::Mutex;
 
 pub use answer::{Answer, Said, Trouble, server_date};
 pub(crate) use answer::{decode, is_unprintable, readable};
-pub use clock::Clock;
+pub use clock::{Clock, Moment};
 use login::Token;
 pub use login::{Encoding, Login};
 

@@ -124,6 +124,9 @@ pub fn action_text(action: &Action, currency: &str) -> String {
                          delete what it made"
             .to_owned(),
         Kind::Adopt { machine } => format!("note machine {machine}, which carries this session's mark"),
+        Kind::EndTwin { machine } => {
+            format!("delete machine {machine}: the same order arrived twice, and nobody was ever on this one")
+        }
         Kind::Forget { machine } => format!("note that machine {machine} is gone"),
         Kind::RegisterKey { name, key } => {
             format!("register the login key {} with the account as `{name}`", key.fingerprint())
@@ -252,6 +255,10 @@ fn blocked_text(blocked: &Blocked, unit: &str) -> String {
         Blocked::Protected { machine } => {
             format!("machine {machine} is protected: set `limits.protect = false` to end it")
         }
+        Blocked::Several { machine } => format!(
+            "machine {machine} carries this session's mark too, and bills: look at it in the cloud's console and \
+             delete it there, or the other one, whichever holds nothing"
+        ),
         Blocked::NoReplacement => {
             "nothing that the spec asks for is in stock: the machine stays until there is".to_owned()
         }

@@ -194,7 +194,10 @@ pub struct Started {
 
 impl Started {
     pub fn new(project: &Project, arguments: &[&str]) -> Self {
-        let mut command = project.command(&[&["--sandbox"], arguments].concat());
+        Self::of(project.command(&[&["--sandbox"], arguments].concat()))
+    }
+
+    pub fn of(mut command: Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (stdout, stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
         let (sender, lines) = channel();
@@ -229,6 +232,11 @@ impl Started {
 
     pub fn signal(&self, name: &str) {
         signal(self.child.id(), name);
+    }
+
+    pub fn is_stopped(&self) -> bool {
+        let status = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+        status.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T'))
     }
 
     /// Waits for the end; one that doesn't come fails the test.

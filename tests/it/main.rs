@@ -23,10 +23,12 @@ mod prune;
 mod readme;
 mod recovery;
 mod ssh_faults;
+mod stale_views;
 mod story;
 mod support;
 mod terminal;
 mod transfers;
+mod two_at_once;
 
 /// Here the sandbox's own SSH server serves the instances; `tests/real-server` has the system's.
 fn sshd() -> Option<String> {

@@ -26,10 +26,6 @@ impl Run<'_, '_> {
             payload: *content,
             replaces: *replaces,
         };
-        if replaces.is_some() {
-            // Right before something is overwritten, the lease must still be ours.
-            self.hold.renew(self.context.providers).await?;
-        }
         let (context, store) = (self.context, self.context.providers.store()?);
         let mint = || store.download_link(object).boxed();
         let mut told = telling(&context.events, self.action.id());
@@ -38,7 +34,11 @@ impl Run<'_, '_> {
         let support = Support { secret, mint: &mint, told: &mut told, clock };
         let Self { hold, shared, .. } = self;
         let host = shared.host(context, hold.record(), *place).await?;
-        let work = hold.during(context.providers, host.pull(&ask, support));
+        if replaces.is_some() {
+            // Right before something is overwritten, the lease must still be ours.
+            hold.renew(context.providers).await?;
+        }
+        let work = hold.during(host.pull(&ask, support));
         let pulled = context.interrupt.ends(work).await??;
         if content.is_none() {
             self.describe_upload(version, object, pulled.payload, pulled.size).await?;

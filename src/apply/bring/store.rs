@@ -66,7 +66,7 @@ impl Run<'_, '_> {
         let mut told = telling(&context.events, self.action.id());
         let Self { hold, shared, .. } = self;
         let host = shared.host(context, hold.record(), place).await?;
-        let work = hold.during(context.providers, host.pack(&ask, &mut told));
+        let work = hold.during(host.pack(&ask, &mut told));
         let packed = context.interrupt.ends(work).await??;
         let Packed { payload, size, stored_size, .. } = packed;
         self.stage(Stage::Packed { payload, size, stored_size });

@@ -126,10 +126,16 @@ impl Run<'_, '_> {
     }
 
     /// Removes every startup script of this session: machines have copied theirs, or were never made.
-    pub(super) async fn remove_scripts(&self) -> Result<()> {
+    pub(super) async fn remove_scripts(&mut self) -> Result<()> {
         let Record { session, store, .. } = self.hold.record();
-        let listed = self.providers().cloud.scripts(&record::script_prefix(session, store)).await?;
-        for script in listed.iter().filter(|script| record::owns_script(session, store, &script.name)) {
+        let mut listed = self.providers().cloud.scripts(&record::script_prefix(session, store)).await?;
+        listed.retain(|script| record::owns_script(session, store, &script.name));
+        if listed.is_empty() {
+            return Ok(());
+        }
+        // Still ours, so that none of those listed before is of somebody else's order.
+        self.hold.renew(self.context.providers).await?;
+        for script in &listed {
             self.providers().cloud.remove_script(self.action, script).await?;
         }
         Ok(())

@@ -9,7 +9,7 @@ use super::super::carry_out::{approved, shown};
 use super::super::load::Loaded;
 use super::super::worlds::Worlds;
 use super::super::{Global, cannot_print, interrupts, random_word};
-use crate::apply::{self, Context, Hold, Interrupt, Outcome, take_lease};
+use crate::apply::{self, Context, Hold, Interrupt, Outcome, holding};
 use crate::error::{Error, ExitCode, Result};
 use crate::event::Sender;
 use crate::facts::{StoredFile, folded};
@@ -134,12 +134,8 @@ impl Job<'_> {
     }
 
     async fn act(&self, approved: &Prune, held: Held) -> Result<Outcome> {
-        let providers = &self.worlds.providers;
-        let mut hold = take_lease(providers, held).await?;
-        let done = self.act_holding(approved, &mut hold).await;
-        let released = hold.release(providers).await;
-        let outcome = done?;
-        if outcome.error.is_none() { released.map(|()| outcome) } else { Ok(outcome) }
+        let acting = async |hold: &mut Hold| self.act_holding(approved, hold).await;
+        holding(&self.worlds.providers, held, acting).await
     }
 
     async fn act_holding(&self, approved: &Prune, hold: &mut Hold) -> Result<Outcome> {

@@ -321,3 +321,26 @@ fn other_machines_are_listed_and_never_touched() {
     lookalikes(&mut world);
     assert!(try_plan(&spec, &world, &[]).unwrap().is_empty());
 }
+
+#[test]
+fn a_machine_of_the_same_order_is_ended_and_any_other_is_for_a_person() {
+    let beside = |nonce: &str| {
+        changed(|_, world| {
+            rented(world).nonce = Some("n-1".to_owned());
+            rented(world).asked = Some(asked());
+            let mut other = instance("m-2", "running");
+            let tags = crate::record::tags("lesson3", "abcd", nonce);
+            other.tags.extend(tags);
+            world.cloud.instances.push(other);
+        })
+    };
+    let twin = beside("n-1");
+    assert_eq!(
+        twin.actions.iter().map(Action::kind).collect::<Vec<_>>(),
+        [&Kind::EndTwin { machine: "m-2".to_owned() }]
+    );
+    assert_eq!(twin.blocked, []);
+    let stranger = beside("n-2");
+    assert_eq!((stranger.actions.len(), stranger.blocked.len()), (0, 1));
+    assert!(matches!(&stranger.blocked[0], Blocked::Several { machine } if machine == "m-2"));
+}

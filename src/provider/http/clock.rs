@@ -1,6 +1,6 @@
 //! How long a second takes: real time, or the sandbox's faster one.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// A clock that may run faster than the wall's.
 #[derive(Clone, Copy, Debug)]
@@ -38,5 +38,26 @@ impl Clock {
     /// Returns how long ago `then` was on this clock.
     pub fn since(&self, then: Instant) -> Duration {
         then.elapsed().mul_f64(self.factor)
+    }
+
+    /// Returns at most how long ago `then` was on this clock, a suspended laptop's sleep included.
+    pub fn passed(&self, then: Moment) -> Duration {
+        // One of the two stands still while a laptop sleeps, the other one is set by people.
+        let slept = then.wall.elapsed().unwrap_or_default();
+        then.running.elapsed().max(slept).mul_f64(self.factor)
+    }
+}
+
+/// A moment as this laptop's own clocks show it: good for telling that too much time has passed, and no more.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment {
+    running: Instant,
+    wall: SystemTime,
+}
+
+impl Moment {
+    /// Returns the present one.
+    pub fn now() -> Self {
+        Self { running: Instant::now(), wall: SystemTime::now() }
     }
 }

@@ -214,12 +214,12 @@ pub const CALLS: &[Call] = &[
         name: "instance while it goes",
         again: true,
         path: "/v1/instances/*",
-        skip: 2,
+        skip: 1,
         answer: Answer::Object,
         ..AT_THE_END
     },
     Call { name: "volumes while they go", again: true, path: "/v1/volumes", skip: 3, ..AT_THE_END },
-    Call { name: "list after delete", again: true, path: "/v1/instances", skip: 6, ..AT_THE_END },
+    Call { name: "list after delete", again: true, path: "/v1/instances", skip: 7, ..AT_THE_END },
     Call { name: "note end", mentions: Some("\"ended\": {"), start: Start::Worked, command: DOWN, ..RECORD },
     Call {
         name: "delete volume",

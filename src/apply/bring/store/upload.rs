@@ -52,7 +52,7 @@ impl Run<'_, '_> {
             let Self { hold, shared, .. } = self;
             let host = shared.host(context, hold.record(), outgoing.place).await?;
             let push = host.push(&outgoing.path, packed, &link, &mut told, *context.providers.clock());
-            let sent = context.interrupt.ends(hold.during(context.providers, push)).await?;
+            let sent = context.interrupt.ends(hold.during(push)).await?;
             // A lost reply says nothing: whether the commit happened is the store's word.
             let trouble = match (store.metadata(&version).await?, sent) {
                 (Some(object), _) if object.content == packed.stored => return Ok(object),
@@ -117,7 +117,7 @@ impl Run<'_, '_> {
         let push = LargePush { path, packed, session, content_url: store.content_url() };
         let Self { hold, shared, .. } = self;
         let host = shared.host(context, hold.record(), *place).await?;
-        let sent = context.interrupt.ends(hold.during(context.providers, host.push_large(push, support)));
+        let sent = context.interrupt.ends(hold.during(host.push_large(push, support)));
         match sent.await? {
             Ok(_) => Ok(true),
             Err(error) if error.trouble == Trouble::Said(Kind::SessionGone) => Ok(false),
@@ -142,7 +142,7 @@ impl Run<'_, '_> {
             };
             let finish =
                 store.finish_session(self.action, &version, &session.id, stored_size, stored, &mut waiting);
-            match context.interrupt.ends(self.hold.during(context.providers, finish)).await?? {
+            match context.interrupt.ends(self.hold.during(finish)).await?? {
                 Finished::Done(object) => return Ok(Some(object)),
                 Finished::Gone => return Ok(None),
                 Finished::Taken => self.shared.forget_listing(),
