@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use crate::error::{Error, ExitCode, Result};
 use crate::observe::Held;
-use crate::provider::store::Written;
-use crate::provider::{Laptop, Providers, private_folder};
-use crate::record::{LEASE, Lease, Record};
+use crate::provider::store::{RecordRead, Written};
+use crate::provider::{Providers, private_folder};
+use crate::record::{Elsewhere, Lease, Record};
 use crate::spec::Spec;
 
 /// How often the lease is renewed while something long is under way.
@@ -33,17 +33,16 @@ pub async fn take_lease(providers: &Providers, held: Held) -> Result<Hold> {
     let session = held.record.session.clone();
     let lock = lock_file(providers, &held.record)?;
     let laptop = &providers.settings.laptop;
-    refuse_held(&held, laptop)?;
-    let writes = held.record.lease.as_ref().map_or(0, |lease| lease.writes).wrapping_add(1);
-    let lease = Lease { owner: laptop.owner.clone(), laptop: laptop.id.clone(), writes };
-    let record = Record { lease: Some(lease.clone()), ..held.record };
+    let leased = held.record.leased_to(&laptop.owner, &laptop.id, held.age_seconds);
+    let record = leased.map_err(|elsewhere| refused(&session, &elsewhere))?;
+    let lease = record.lease.clone().expect("it was just taken");
     let mut hold = Hold { record, rev: held.rev, lease, unwritten: false, _lock: lock };
     match providers.memory.write(&session, &hold.record.to_json(), hold.rev.as_deref()).await? {
         Written::Done { rev, .. } => {
             hold.rev = Some(rev);
             Ok(hold)
         }
-        Written::Conflict => Err(beaten(&session)),
+        Written::Conflict => Err(beaten(providers, &session).await),
     }
 }
 
@@ -124,7 +123,7 @@ impl Hold {
                 self.unwritten = false;
                 Ok(())
             }
-            Written::Conflict => Err(beaten(&record.session)),
+            Written::Conflict => Err(beaten(providers, &record.session).await),
         }
     }
 }
@@ -149,20 +148,26 @@ fn lock_file(providers: &Providers, record: &Record) -> Result<File> {
     }
 }
 
-fn refuse_held(held: &Held, laptop: &Laptop) -> Result<()> {
-    let Some(lease) = &held.record.lease else { return Ok(()) };
-    let left = LEASE.as_secs() - held.age_seconds;
-    if lease.laptop == laptop.id || left <= 0 {
-        return Ok(());
-    }
-    let what = format!("`{}` is held by {} for another {left} s", held.record.session, lease.owner);
-    Err(Error::of(ExitCode::Lease, what)
+fn refused(session: &str, Elsewhere { owner, left }: &Elsewhere) -> Error {
+    Error::of(ExitCode::Lease, format!("`{session}` is held by {owner} for another {left} s"))
         .why("the lease in its record is theirs: two at once would undo each other's work")
-        .hint("wait for it to end; a lease that isn't renewed runs out by itself"))
+        .hint("wait for it to end; a lease that isn't renewed runs out by itself")
 }
 
-fn beaten(session: &str) -> Error {
-    Error::of(ExitCode::Lease, format!("somebody else has taken `{session}` meanwhile"))
-        .why("its record was written by another dacapo since this one read it")
-        .hint("`dacapo plan` shows what is left to do")
+/// Says who has the session now, where the record still tells.
+async fn beaten(providers: &Providers, session: &str) -> Error {
+    let error = Error::of(ExitCode::Lease, format!("somebody else has taken `{session}` meanwhile"))
+        .why("its record was written by another dacapo since this one read it");
+    let error = match holder(providers, session).await {
+        Some(Elsewhere { owner, left }) => error.why(format!("{owner} holds it for another {left} s")),
+        None => error,
+    };
+    error.hint("`dacapo plan` shows what is left to do")
+}
+
+async fn holder(providers: &Providers, session: &str) -> Option<Elsewhere> {
+    let RecordRead::Found { bytes, modified, now, .. } = providers.memory.read(session).await.ok()? else {
+        return None;
+    };
+    Record::parse(&bytes).ok()?.holder(now.duration_since(modified).as_secs())
 }

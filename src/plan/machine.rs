@@ -66,6 +66,10 @@ impl<'a> Draft<'a> {
         self.plan.observed = self.observed_world(living);
         self.plan.desired.machine = self.plan.observed.machine.clone();
         let differs = self.compare_machine(living);
+        // One order may have made two, and two laptops without a store may have made one each.
+        if let Some(other) = self.unrecorded() {
+            self.add(Kind::Adopt { machine: other.id.clone() });
+        }
         let machine = living.rented.id.clone();
         let settled = matches!(
             living.instance.status,
