@@ -255,7 +255,7 @@ impl Explorer<'_> {
                 continue;
             }
             let mut other = case.fork(*fault);
-            if case.faults == self.depth && self.met % self.every != 0 {
+            if case.faults == self.depth && !self.met.is_multiple_of(self.every) {
                 other.faults = 0;
             }
             if !strike(&mut other, effect, *fault) {
