@@ -15,8 +15,11 @@ use crate::facts::{Instance, Limits, PublicKey, Status};
 use crate::guard::{self, Proof};
 use crate::world::Machine;
 
+mod lease;
 #[cfg(test)]
 mod tests;
+
+pub use lease::{Elsewhere, LEASE};
 
 /// How long an unclear create may take to show: list lag plus the latest arrival of a POST, plus one.
 pub const QUIET_WINDOW: SignedDuration = SignedDuration::from_secs(180);
@@ -29,9 +32,6 @@ const KEYS: usize = 8;
 
 /// The latest time that a record may hold (the year 9000): windows are added to it.
 const LATEST: Timestamp = Timestamp::constant(221_845_392_000, 0);
-
-/// How long a lease holds after its record was last written, by the store's clock.
-pub const LEASE: SignedDuration = SignedDuration::from_secs(120);
 
 /// The tag that names the session.
 pub const TAG_SESSION: &str = "dacapo-session";
@@ -105,6 +105,9 @@ pub struct Intent {
     pub nonce: String,
     /// When this was noted, or when the last unclear answer came; by the cloud's clock.
     pub noted_at: Timestamp,
+    /// Whether an answer came, which said neither yes nor no: then the POST was sent before `noted_at`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unclear: bool,
     /// What was asked for.
     pub asked: Machine,
     /// The kept disk that the machine is to boot.
@@ -256,17 +259,29 @@ impl Record {
 
     /// Returns when absence can be believed; none when it can be believed now.
     pub fn absence_from(&self, now: Timestamp) -> Option<Timestamp> {
-        self.absence_after(QUIET_WINDOW, now)
+        self.absence_after(Times::OURS, now)
     }
 
-    fn absence_after(&self, window: SignedDuration, now: Timestamp) -> Option<Timestamp> {
-        let intent = self.intent.as_ref().map(|intent| intent.noted_at);
-        intent.max(self.doubt).map(|since| since + window).filter(|until| *until > now)
+    fn absence_after(&self, times: Times, now: Timestamp) -> Option<Timestamp> {
+        let sent = |intent: &Intent| {
+            let later = if intent.unclear { SignedDuration::ZERO } else { times.send_within };
+            intent.noted_at + later
+        };
+        let since = self.intent.as_ref().map(sent).max(self.doubt);
+        since.map(|since| since + times.window).filter(|until| *until > now)
     }
 
     /// Tells whether the cloud's machine is this session's.
     pub fn owns(&self, instance: &Instance) -> bool {
-        mark(instance) == Some((self.session.clone(), self.store.clone()))
+        marked(instance) == Some((self.session.as_str(), self.store.as_str()))
+    }
+
+    /// Returns the recorded machine's id where the cloud has to be asked for it by id: the list doesn't show
+    /// it, or its end was decided and the list may lag behind that.
+    pub fn asks_for(&self, list: &[Instance]) -> Option<&str> {
+        let machine = self.machine.as_ref()?;
+        let listed = list.iter().any(|instance| instance.id == machine.id);
+        (machine.ending.is_some() || !listed).then_some(&machine.id)
     }
 
     /// Tells whether a listed machine is this session's and not one that is known to be gone already.
@@ -368,6 +383,14 @@ impl Record {
     }
 }
 
+impl Intent {
+    /// Returns the intent after an answer that said neither yes nor no: what may be on its way was sent by now.
+    #[must_use]
+    pub fn heard_of(&self, now: Timestamp) -> Self {
+        Self { noted_at: now.max(self.noted_at), unclear: true, ..self.clone() }
+    }
+}
+
 impl Rented {
     /// Tells whether the machine's disappearing would be somebody else's doing and might cost work.
     pub fn is_in_use(&self) -> bool {
@@ -440,11 +463,15 @@ pub fn volumes_of(instance: &Instance) -> Vec<String> {
 /// Returns the session and store that a machine is marked with: by tags or, where it has no dacapo tag
 /// at all, by its description.
 pub fn mark(instance: &Instance) -> Option<(String, String)> {
+    marked(instance).map(|(session, store)| (session.to_owned(), store.to_owned()))
+}
+
+fn marked(instance: &Instance) -> Option<(&str, &str)> {
     if instance.tags.keys().any(|key| key.starts_with("dacapo-")) {
-        let tag = |key: &str| instance.tags.get(key).cloned();
+        let tag = |key: &str| instance.tags.get(key).map(String::as_str);
         return Some((tag(TAG_SESSION)?, tag(TAG_STORE)?));
     }
-    Some((described(instance, "session=")?.to_owned(), described(instance, "store=")?.to_owned()))
+    Some((described(instance, "session=")?, described(instance, "store=")?))
 }
 
 /// Returns the nonce that a machine was created with.
@@ -568,8 +595,8 @@ pub enum Stop {
 
 const POLL: SignedDuration = SignedDuration::from_secs(5);
 
-/// How long after its intent was noted a POST may still be sent: others wait no longer than the window, and
-/// the POST takes its time to arrive and to show.
+/// How long after its intent was noted a POST may still be sent. An intent that nobody has heard of since is
+/// waited out for so much longer than the window.
 pub const SEND_WITHIN: SignedDuration = SignedDuration::from_secs(60);
 
 /// How many machines a record remembers as gone; a list that lags shows a few of them at most.
@@ -580,19 +607,24 @@ const REMEMBERED: usize = 16;
 /// A step may be carried out twice, or not at all: whoever asks again, from wherever, gets the step that is
 /// right then. Deleting a machine that is gone already counts as done.
 pub fn next(record: &Record, view: View<'_>, goal: &Goal, hand: &mut Hand) -> Step {
-    next_within(QUIET_WINDOW, record, view, goal, hand)
+    next_within(Times::OURS, record, view, goal, hand)
 }
 
-fn next_within(
+/// The times that the protocol rests on.
+#[derive(Clone, Copy)]
+struct Times {
     window: SignedDuration,
-    record: &Record,
-    view: View<'_>,
-    goal: &Goal,
-    hand: &mut Hand,
-) -> Step {
+    send_within: SignedDuration,
+}
+
+impl Times {
+    const OURS: Self = Self { window: QUIET_WINDOW, send_within: SEND_WITHIN };
+}
+
+fn next_within(times: Times, record: &Record, view: View<'_>, goal: &Goal, hand: &mut Hand) -> Step {
     match &record.machine {
         Some(machine) => with_machine(record, machine, view, goal, hand),
-        None => without_machine(window, record, view, goal, hand),
+        None => without_machine(times, record, view, goal, hand),
     }
 }
 
@@ -693,13 +725,7 @@ fn same(some: &[String], others: &[String]) -> bool {
     some.len() == others.len() && some.iter().all(|id| others.contains(id))
 }
 
-fn without_machine(
-    window: SignedDuration,
-    record: &Record,
-    view: View<'_>,
-    goal: &Goal,
-    hand: &mut Hand,
-) -> Step {
+fn without_machine(times: Times, record: &Record, view: View<'_>, goal: &Goal, hand: &mut Hand) -> Step {
     let ours = || view.list.iter().filter(|instance| record.may_own(instance));
     let alive = ours().filter(|instance| instance.status != Status::Deleting);
     if let Some(instance) = alive.min_by_key(|instance| (instance.created_at, &instance.id)) {
@@ -709,13 +735,14 @@ fn without_machine(
     if ours().next().is_some() {
         return Step::Wait(view.now + POLL);
     }
-    let sendable =
-        |intent: &&Intent| hand.noted == Some(intent.noted_at) && view.now <= intent.noted_at + SEND_WITHIN;
+    let sendable = |intent: &&Intent| {
+        hand.noted == Some(intent.noted_at) && view.now <= intent.noted_at + times.send_within
+    };
     if let Some(intent) = record.intent.as_ref().filter(sendable) {
         hand.noted = None;
         return Step::Post(intent.clone());
     }
-    if let Some(until) = record.absence_after(window, view.now) {
+    if let Some(until) = record.absence_after(times, view.now) {
         return Step::Wait(until.min(view.now + POLL));
     }
     match goal {
@@ -724,7 +751,8 @@ fn without_machine(
             hand.noted = Some(view.now);
             let boots = record.disk.as_ref().map(|disk| disk.volume.clone());
             let host_keys = foreseen_keys(record, hand);
-            let intent = Intent { nonce, noted_at: view.now, asked: (**asked).clone(), boots, host_keys };
+            let (noted_at, unclear, asked) = (view.now, false, (**asked).clone());
+            let intent = Intent { nonce, noted_at, unclear, asked, boots, host_keys };
             Step::Write(Box::new(Record { intent: Some(intent), doubt: None, ..record.clone() }))
         }
         Goal::Absent | Goal::Kept if record.intent.is_some() || record.doubt.is_some() => {

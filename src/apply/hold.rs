@@ -13,7 +13,7 @@ use crate::observe::Held;
 use crate::provider::http::Moment;
 use crate::provider::store::{RecordRead, Written};
 use crate::provider::{Laptop, Providers, private_folder};
-use crate::record::{LEASE, Lease, Record};
+use crate::record::{Elsewhere, Lease, Record};
 use crate::spec::Spec;
 
 /// How long after its last write the record is written again, whatever is under way.
@@ -90,10 +90,9 @@ pub async fn take_lease(providers: &Providers, held: Held) -> Result<Hold> {
     let session = held.record.session.clone();
     let lock = lock_file(providers, &held.record)?;
     let laptop = &providers.settings.laptop;
-    refuse_held(&held, laptop)?;
-    let writes = held.record.lease.as_ref().map_or(0, |lease| lease.writes).wrapping_add(1);
-    let lease = Lease { owner: laptop.owner.clone(), laptop: laptop.id.clone(), writes };
-    let record = Record { lease: Some(lease.clone()), ..held.record };
+    let leased = held.record.leased_to(&laptop.owner, &laptop.id, held.age_seconds);
+    let record = leased.map_err(|elsewhere| refused(&session, &elsewhere))?;
+    let lease = record.lease.clone().expect("it was just taken");
     let at = Moment::now();
     match providers.memory.write(&session, &record.to_json(), held.rev.as_deref()).await? {
         Written::Done { rev, .. } => {
@@ -116,15 +115,11 @@ pub async fn take_lease(providers: &Providers, held: Held) -> Result<Hold> {
 ///
 /// Fails with [`ExitCode::Lease`] while another laptop's lease hasn't run out.
 pub fn refuse_held(held: &Held, laptop: &Laptop) -> Result<()> {
-    let Some(lease) = &held.record.lease else { return Ok(()) };
-    let left = LEASE.as_secs() - held.age_seconds;
-    if lease.laptop == laptop.id || left <= 0 {
-        return Ok(());
-    }
-    let what = format!("`{}` is held by {} for another {left} s", held.record.session, lease.owner);
-    Err(Error::of(ExitCode::Lease, what)
-        .why("the lease in its record is theirs: two at once would undo each other's work")
-        .hint("wait for it to end; a lease that isn't renewed runs out by itself"))
+    let elsewhere = held
+        .record
+        .holder(held.age_seconds)
+        .filter(|_| held.record.lease.as_ref().is_some_and(|lease| lease.laptop != laptop.id));
+    elsewhere.map_or(Ok(()), |elsewhere| Err(refused(&held.record.session, &elsewhere)))
 }
 
 impl Hold {
@@ -300,20 +295,27 @@ fn lock_file(providers: &Providers, record: &Record) -> Result<File> {
 
 /// Words the loss of the lease, with who has it now.
 async fn beaten(providers: &Providers, session: &str) -> Error {
-    let read = providers.memory.read(session).await;
-    let error = match read {
-        Ok(RecordRead::Found { bytes, modified, now, .. }) => match Record::parse(&bytes) {
-            Ok(Record { lease: Some(lease), .. }) => {
-                let left = (LEASE - now.duration_since(modified)).as_secs().max(0);
-                let what = format!("{} has taken `{session}` meanwhile", lease.owner);
-                Error::of(ExitCode::Lease, what)
-                    .why(format!("the lease in its record is theirs for another {left} s"))
+    let taken = || Error::of(ExitCode::Lease, format!("somebody else has taken `{session}` meanwhile"));
+    let error = match providers.memory.read(session).await {
+        Ok(RecordRead::Found { bytes, modified, now, .. }) => {
+            let holder = |record: Record| record.holder(now.duration_since(modified).as_secs());
+            match Record::parse(&bytes).ok().and_then(holder) {
+                Some(Elsewhere { owner, left }) => {
+                    Error::of(ExitCode::Lease, format!("{owner} has taken `{session}` meanwhile"))
+                        .why(format!("the lease in its record is theirs for another {left} s"))
+                }
+                None => {
+                    taken().why("its record was written by another dacapo, which has given it back since")
+                }
             }
-            _ => Error::of(ExitCode::Lease, format!("somebody else has taken `{session}` meanwhile"))
-                .why("its record was written by another dacapo, which has given it back since"),
-        },
-        _ => Error::of(ExitCode::Lease, format!("somebody else has taken `{session}` meanwhile"))
-            .why("its record was written by another dacapo since this one read it"),
+        }
+        _ => taken().why("its record was written by another dacapo since this one read it"),
     };
     error.hint("nothing more was done here; `dacapo plan` shows what is left to do")
+}
+
+fn refused(session: &str, Elsewhere { owner, left }: &Elsewhere) -> Error {
+    Error::of(ExitCode::Lease, format!("`{session}` is held by {owner} for another {left} s"))
+        .why("the lease in its record is theirs: two at once would undo each other's work")
+        .hint("wait for it to end; a lease that isn't renewed runs out by itself")
 }

@@ -62,7 +62,10 @@ impl Run<'_, '_> {
 
     /// Creates the machine at the first candidate that is to be had and waits until it is built.
     pub(super) async fn create(&mut self, candidates: &[Candidate]) -> Result<()> {
-        self.await_detached().await?;
+        // With an order on its way the disk may be that machine's already: it is waited for until it shows.
+        if self.hold.record().intent.is_none() {
+            self.await_detached().await?;
+        }
         let mut refused = Vec::new();
         for candidate in candidates {
             match self.create_at(candidate).await? {
@@ -178,7 +181,7 @@ impl Run<'_, '_> {
             }
             Created::Unclear(why) => {
                 let now = self.providers().cloud.instances().await.map_or(intent.noted_at, |(now, _)| now);
-                let later = Intent { noted_at: now.max(intent.noted_at), ..intent.clone() };
+                let later = intent.heard_of(now);
                 let record = Record { intent: Some(later.clone()), ..self.hold.record().clone() };
                 self.hold.write(self.context.providers, record).await?;
                 self.unclear.push(why.clone());
@@ -210,7 +213,7 @@ impl Run<'_, '_> {
             }
             Step::ShutDown(machine) => self.shut_down(&machine).await,
             Step::Delete(proof) => self.delete_proven(proof).await,
-            Step::Stop(stop) => Err(stopped(&self.hold.record().session, &stop)),
+            Step::Stop(stop) => Err(self.stopped(&stop).await),
             Step::Post(_) | Step::Prove | Step::Done(_) => Ok(()),
         }
     }
@@ -250,13 +253,28 @@ impl Run<'_, '_> {
                 Step::Write(record) if record.machine.is_some() => {
                     return self.hold.write(self.context.providers, *record).await;
                 }
-                step @ (Step::Wait(_) | Step::Delete(_)) => self.common(step).await?,
-                Step::Stop(stop) => return Err(stopped(&self.hold.record().session, &stop)),
-                // Whatever else it wants, the machine is not there to be noted any more: the next look tells.
-                Step::Write(_) | Step::Post(_) | Step::Prove | Step::ShutDown(_) | Step::Done(_) => {
-                    return Ok(());
+                Step::Wait(until) => self.common(Step::Wait(until)).await?,
+                Step::Stop(stop) => return Err(self.stopped(&stop).await),
+                // A second machine that one order made.
+                Step::Delete(proof) if self.rented().is_ok_and(|rented| rented.id != proof.machine()) => {
+                    self.common(Step::Delete(proof)).await?;
                 }
+                // Whatever else it wants, the machine is not there to be noted any more: the next look tells.
+                Step::Write(_)
+                | Step::Post(_)
+                | Step::Prove
+                | Step::ShutDown(_)
+                | Step::Delete(_)
+                | Step::Done(_) => return Ok(()),
             }
+        }
+    }
+
+    /// What stops the protocol may be somebody else's doing: only who still has the lease can tell.
+    async fn stopped(&mut self, stop: &Stop) -> Error {
+        match self.hold.renew(self.context.providers).await {
+            Ok(()) => stopped(&self.hold.record().session, stop),
+            Err(beaten) => beaten,
         }
     }
 
@@ -534,12 +552,11 @@ impl Run<'_, '_> {
     async fn look(&self) -> Result<Look> {
         let asked = Moment::now();
         let (now, mut list) = self.providers().cloud.instances().await?;
-        let recorded = match &self.hold.record().machine {
-            Some(Rented { id, .. }) => match list.iter().find(|instance| &instance.id == id) {
-                Some(instance) => Some(instance.clone()),
-                None => self.providers().cloud.instance(id).await?,
-            },
-            None => None,
+        let record = self.hold.record();
+        let recorded = match (record.asks_for(&list), &record.machine) {
+            (Some(id), _) => self.providers().cloud.instance(id).await?,
+            (None, Some(Rented { id, .. })) => list.iter().find(|instance| &instance.id == id).cloned(),
+            (None, None) => None,
         };
         list.retain(|instance| self.hold.record().owns(instance));
         Ok(Look { asked, now, list, recorded })

@@ -53,6 +53,7 @@ impl Kind {
         match self {
             Self::Settle
             | Self::Adopt { .. }
+            | Self::EndTwin { .. }
             | Self::Forget { .. }
             | Self::RegisterKey { .. }
             | Self::Create { .. }

@@ -2,7 +2,12 @@
 
 use super::*;
 
+mod cloud;
 mod explore;
+mod interleave;
+mod process;
+mod rules;
+mod stories;
 
 const MACHINE: &str = "m-1";
 
@@ -33,6 +38,7 @@ fn intended(noted_at: i64) -> Record {
     let intent = Intent {
         nonce: "n-1".to_owned(),
         noted_at: at(noted_at),
+        unclear: true,
         asked: asked(),
         boots: None,
         host_keys: Vec::new(),
@@ -148,6 +154,22 @@ fn after_the_window_the_same_nonce_is_noted_again() {
     let intent = noted.intent.unwrap();
     assert_eq!((intent.nonce.as_str(), intent.noted_at), ("n-1", at(1000)));
     assert!(waits(step(&intended(1000 - 179), &[], &running())));
+}
+
+/// Its POST may have been sent a minute after it was noted, and takes the whole window from then.
+#[test]
+fn an_intent_that_nobody_has_heard_of_is_waited_out_for_a_minute_longer() {
+    let unheard = |noted_at| {
+        let record = intended(noted_at);
+        let intent = record.intent.clone().map(|intent| Intent { unclear: false, ..intent });
+        Record { intent, ..record }
+    };
+    for goal in [running(), Goal::Absent] {
+        assert!(waits(step(&unheard(1000 - 239), &[], &goal)), "{goal:?}");
+        written(step(&unheard(1000 - 240), &[], &goal));
+    }
+    let heard = unheard(900).intent.unwrap().heard_of(at(910));
+    assert_eq!((heard.noted_at, heard.unclear), (at(910), true));
 }
 
 #[test]

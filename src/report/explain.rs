@@ -34,6 +34,10 @@ fn how(kind: &Kind) -> &'static [&'static str] {
             "The machine carries this session's mark (tags, else its description), and the record doesn't know it.",
             "It is noted in the record; what is on it counts as work until it is looked at.",
         ],
+        Kind::EndTwin { .. } => &[
+            "One order made two machines; dacapo only ever logs in to the recorded one, so this one holds nothing.",
+            "It goes to the cloud's trash with its disk.",
+        ],
         Kind::Forget { .. } => &[
             "The cloud itself says that the machine is gone, or you named it as gone.",
             "The record lets go of it. Nothing is deleted.",

@@ -277,7 +277,14 @@ fn put_machine(worlds: &mut Worlds, choice: &Choice) {
         recorded.base.artifacts.insert("model".to_owned(), kept(name, payload));
     }
     let intent = |noted_at| {
-        Some(Intent { nonce: "n-1".to_owned(), noted_at, asked: asked(), boots: None, host_keys: Vec::new() })
+        Some(Intent {
+            nonce: "n-1".to_owned(),
+            noted_at,
+            unclear: true,
+            asked: asked(),
+            boots: None,
+            host_keys: Vec::new(),
+        })
     };
     let fresh = Record::start("lesson3", "abcd", None);
     match choice.machine {

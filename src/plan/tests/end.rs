@@ -201,7 +201,14 @@ fn gone_by_our_doing_is_forgotten_and_gone_without_it_is_lost() {
 #[test]
 fn absence_is_not_believed_while_a_create_may_still_arrive() {
     let intent = |noted_at| {
-        Some(Intent { nonce: "n-2".to_owned(), noted_at, asked: asked(), boots: None, host_keys: Vec::new() })
+        Some(Intent {
+            nonce: "n-2".to_owned(),
+            noted_at,
+            unclear: true,
+            asked: asked(),
+            boots: None,
+            host_keys: Vec::new(),
+        })
     };
     let settles = |change: &dyn Fn(&mut Observed)| {
         let (spec, mut world) = ended_world();
