@@ -97,7 +97,7 @@ impl Kept {
             }
             _ => return Err(what().why("it doesn't say its version").hint(hint)),
         }
-        table.try_into().map_err(|error: toml::de::Error| what().why(placed(&error, &text)).hint(hint))
+        toml::from_str(&text).map_err(|error| what().why(placed(&error, &text)).hint(hint))
     }
 
     /// Writes it, mode 0600, or removes the file where nothing is left to keep.
