@@ -20,6 +20,7 @@ mod nothing_lost;
 mod prune;
 mod readme;
 mod recovery;
+mod seeded_bugs;
 mod ssh_faults;
 mod story;
 mod support;
