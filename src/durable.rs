@@ -218,6 +218,16 @@ mod tests {
     }
 
     #[test]
+    fn whoever_has_the_file_open_reads_all_of_what_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        std::fs::write(&path, "before").unwrap();
+        let open = File::open(&path).unwrap();
+        Draft::write(Kept::Lock, &path, b"after").and_then(Draft::replace).unwrap();
+        assert_eq!(io::read_to_string(open).unwrap(), "before", "it was replaced, not written over");
+    }
+
+    #[test]
     fn drafts_of_killed_processes_are_swept_and_nothing_else_is() {
         let folder = tempfile::tempdir().unwrap();
         let place = |name: &str| folder.path().join(name);

@@ -213,6 +213,15 @@ mod tests {
     }
 
     #[test]
+    fn no_part_of_an_error_moves_the_cursor() {
+        let [what, why, hint] = ["a", "b", "c"].map(|part| format!("{part}\x1b[2J\u{202e}"));
+        let mut out = Vec::new();
+        error(&mut out, &Error::new(what).why(why).hint(hint)).unwrap();
+        let shown = console::strip_ansi_codes(std::str::from_utf8(&out).unwrap()).into_owned();
+        assert_eq!(shown.matches("\u{fffd}[2J\u{fffd}").count(), 3, "{shown:?}");
+    }
+
+    #[test]
     fn what_is_shown_to_type_survives_a_shell() {
         assert_eq!(typed("files:a/b.bin"), "files:a/b.bin");
         assert_eq!(typed("files:it's here"), r"'files:it'\''s here'");

@@ -81,9 +81,35 @@ fn a_machine_evicted_in_mid_run_is_not_taken_for_absent() {
         .says("vanished without our doing")
         .says("--discard server:gone");
     project.dacapo(&["up", "--yes"]).exits(0).says("boots the kept disk");
-    let bill = project.bill();
-    let machines = bill["billing"].as_array().unwrap().iter().filter(|one| one["kind"] == "instance").count();
-    assert_eq!(machines, 1);
+    assert_eq!(machines(&project), 1);
+}
+
+#[test]
+fn a_machine_that_a_lagging_list_does_not_show_yet_is_asked_for_by_its_id() {
+    let project = Project::new();
+    project.dacapo(&["sandbox", "set", &json!({"cloud": {"list_lag": 1000.0}}).to_string()]).exits(0);
+    project.dacapo(&["up", "--yes"]).exits(0);
+    assert_eq!(machines(&project), 1);
+    let created = |request: &Value| request["method"] == "POST" && request["path"] == "/v1/instances";
+    assert_eq!(project.requests().into_iter().filter(created).count(), 1);
+    project.dacapo(&["plan", "--detailed-exitcode"]).exits(0);
+}
+
+#[test]
+fn a_machine_that_ends_for_want_of_capacity_makes_way_for_the_next_and_bills_no_more() {
+    for end in ["no_capacity", "discontinued"] {
+        let project = Project::new();
+        let end = json!({"world": {"set": {"cloud": {"status": {"*": end}}}}});
+        project.fail(&json!({"rules": [{"method": "GET", "path": "/v1/instances/*", "fault": end}]}));
+        project.dacapo(&["up", "--yes"]).exits(0).says("the machine ended as");
+        assert_eq!(machines(&project), 1, "after {end}");
+        let down = project.dacapo(&["down", "--yes"]).exits(0);
+        // What went without us has no receipt: its disk is told, with the words that end it.
+        for left in project.bill()["billing"].as_array().unwrap() {
+            let (kind, words) = (&left["kind"], format!("--discard volume:{}", left["id"].as_str().unwrap()));
+            assert!(kind == "volume" && down.stdout.contains(&words), "after {end}: {left}\n{}", down.stdout);
+        }
+    }
 }
 
 #[test]
@@ -94,14 +120,11 @@ fn a_dropbox_that_fills_up_while_work_is_stored_keeps_the_machine() {
     let full = json!({"world": {"set": {"dropbox": {"allocated": 1000}}}});
     project.fail(&json!({"rules": [{"path": "/2/files/get_temporary_upload_link", "fault": full}]}));
     project.dacapo(&["down", "--yes"]).exits(1).says("too full").says("hint:");
-    let instances = |bill: &Value| -> usize {
-        bill["billing"].as_array().unwrap().iter().filter(|one| one["kind"] == "instance").count()
-    };
-    assert_eq!(instances(&project.bill()), 1);
+    assert_eq!(machines(&project), 1);
     let room = json!({"dropbox": {"allocated": 1_000_000_000}}).to_string();
     project.dacapo(&["sandbox", "set", &room]).exits(0);
     project.dacapo(&["down", "--yes"]).exits(0).says("stored as");
-    assert_eq!(instances(&project.bill()), 0);
+    assert_eq!(machines(&project), 0);
 }
 
 #[test]
@@ -125,4 +148,9 @@ fn a_listing_without_end_is_given_up() {
     let more = json!({"change": {"set": {"/has_more": true}}});
     project.fail(&json!({"rules": [{"path": "/2/files/list_folder/**", "times": "always", "fault": more}]}));
     project.dacapo(&["plan"]).exits(1).says("the listing has no end").says("hint:");
+}
+
+/// How many machines bill.
+fn machines(project: &Project) -> usize {
+    project.bill()["billing"].as_array().unwrap().iter().filter(|one| one["kind"] == "instance").count()
 }

@@ -42,6 +42,25 @@ fn stop_up_while_booting(signal: &str) {
 }
 
 #[test]
+fn ctrl_c_while_an_order_is_under_way_waits_for_its_answer_and_notes_the_machine() {
+    let project = Project::with_speed(20);
+    let delay = json!({"delay": {"seconds": 60.0, "after": true}});
+    project.fail(&json!({"rules": [{"method": "POST", "path": "/v1/instances", "fault": delay}]}));
+    let up = Started::new(&project, &["up", "--yes"]);
+    let machine = || {
+        let bill = project.bill();
+        let one = bill["billing"].as_array().unwrap().iter().find(|item| item["kind"] == "instance")?;
+        Some(one["id"].clone())
+    };
+    until("the order has its effect", || machine().is_some());
+    up.signal("INT");
+    up.end().exits(130).says("usd/h; `dacapo --sandbox down` ends it");
+    assert_eq!(last_record(&project)["machine"]["id"], machine().unwrap(), "what bills is noted");
+    project.dacapo(&["down", "--yes"]).exits(0);
+    assert_eq!(project.bill()["billing"], json!([]));
+}
+
+#[test]
 fn ctrl_c_while_the_server_is_being_deleted_sees_the_deletion_through() {
     stop_down_while_deleting("INT");
 }
@@ -64,6 +83,19 @@ fn stop_down_while_deleting(signal: &str) {
     assert!(ran.stderr.contains("is gone"), "the end was not waited for: {}", ran.stderr);
     assert_eq!(project.bill()["billing"], json!([]));
     project.dacapo(&["down", "--yes"]).exits(0).says("nothing to do");
+}
+
+#[test]
+fn a_session_that_another_laptop_took_meanwhile_is_left_at_the_next_write() {
+    let project = Project::with_speed(20);
+    let mut up = Started::new(&project, &["up", "--yes"]);
+    up.wait_for("provisioning");
+    let mut taken = last_record(&project);
+    taken["lease"] = json!({"owner": "ada@desktop", "laptop": "another", "writes": 1});
+    write_record(&project, &taken);
+    let ran = up.end().exits(9).says("somebody else has taken `lesson3` meanwhile");
+    assert!(!ran.stderr.contains("is cloned"), "nothing is done without the lease: {}", ran.stderr);
+    assert_eq!(last_record(&project), taken, "theirs is not written over");
 }
 
 #[test]
@@ -283,7 +315,7 @@ fn signal(process: u32, name: &str) {
 }
 
 /// The record as it was last written, taken from what the store received.
-fn last_record(project: &Project) -> Value {
+pub fn last_record(project: &Project) -> Value {
     let written = |request: &Value| {
         let into = request["headers"]["dropbox-api-arg"].as_str().unwrap_or_default();
         request["status"] == 200 && into.contains("/.dacapo/lesson3.json")

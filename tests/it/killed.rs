@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::interrupt::{Started, last_record};
 use crate::support::Project;
 
 const MOMENTS: u64 = 10;
@@ -14,6 +15,20 @@ fn killed_at_any_moment_and_run_again_the_world_is_the_same_first_half() {
 #[test]
 fn killed_at_any_moment_and_run_again_the_world_is_the_same_second_half() {
     kill_and_run_again(2);
+}
+
+#[test]
+fn killed_while_the_machine_boots_its_id_is_noted_already_and_nothing_is_locked() {
+    let project = Project::with_speed(20);
+    let mut up = Started::new(&project, &["up", "--yes"]);
+    up.wait_for("provisioning");
+    up.signal("KILL");
+    up.end();
+    let bill = project.bill();
+    let machine = bill["billing"].as_array().unwrap().iter().find(|item| item["kind"] == "instance").unwrap();
+    assert_eq!(last_record(&project)["machine"]["id"], machine["id"], "an id is noted before any waiting");
+    project.dacapo(&["up", "--yes"]).exits(0);
+    assert_eq!(billing(&project), ["instance", "volume"]);
 }
 
 fn kill_and_run_again(seed: u64) {

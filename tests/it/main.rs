@@ -22,6 +22,7 @@ mod plans;
 mod prune;
 mod readme;
 mod recovery;
+mod seeded_bugs;
 mod ssh_faults;
 mod stale_views;
 mod story;

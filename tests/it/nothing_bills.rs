@@ -294,6 +294,11 @@ fn orphans_are_what_no_spec_below_asks_for_and_only_ours_can_be_removed() {
     project.dacapo(&["orphans", "--remove", "nobody"]).exits(5).says("no orphan");
     assert_eq!(billing(&project).0.len(), 1);
     pass(&project, 9);
+    let unmarked = json!({"change": {"set": {"/0/tags": [], "/0/description": "somebody's"}}});
+    project.fail(&json!({"rules": [{"path": "/v1/instances", "times": "always", "fault": unmarked}]}));
+    project.dacapo(&["orphans", "--remove", &machine]).exits(5).says("is not ours");
+    assert_eq!(billing(&project).0.len(), 1);
+    project.dacapo(&["sandbox", "faults", "--clear"]).exits(0);
     project.dacapo(&["orphans", "--remove", &machine]).exits(0);
     pass(&project, 1);
     assert_eq!(billing(&project), (vec![], vec![]));

@@ -240,6 +240,41 @@ fn credentials_and_what_git_cannot_carry_are_never_pushed_unasked() {
 }
 
 #[test]
+fn a_deletion_reads_every_byte_whatever_hash_is_remembered_of_them() {
+    // What a program writes through a mapping changes no time at first; here the memory is made to fit instead.
+    const FORGE: &str = "python3 - <<'END'
+import json, os
+home = os.environ['HOME'] + '/.dacapo/'
+file = os.path.realpath('export.pkl')
+with open(file, 'r+b') as model:
+    model.write(b'better')
+info = os.stat(file)
+content = open(home + 'content').read()
+with open(home + 'hashes', 'w') as known:
+    times = [info.st_mtime_ns, info.st_ctime_ns]
+    json.dump({file: [info.st_dev, info.st_ino, info.st_size] + times + [content]}, known)
+END";
+    const KEEP: &str = "python3 - <<'END'
+import hashlib, os
+block = hashlib.sha256(b'x' * 4194304).digest()
+content = hashlib.sha256(block * 4).hexdigest()
+home = os.environ['HOME'] + '/.dacapo/'
+open(home + 'content', 'w').write(content)
+open(home + 'blocks-' + content, 'wb').write(block * 4)
+open('export.pkl', 'wb').write(b'x' * 16777216)
+END";
+    let project = Project::new();
+    project.dacapo(&["up", "--yes"]).exits(0);
+    project.on_server(KEEP);
+    project.dacapo(&["artifacts", "push", "--yes"]).exits(0).says("confirmed by the store");
+    project.on_server(FORGE);
+    project.dacapo(&["plan", "--set", "state=absent"]).exits(0).says("delete");
+    project.dacapo(&["down", "--yes"]).exits(5).says("export.pkl");
+    project.on_server("rm ~/.dacapo/hashes");
+    project.dacapo(&["down", "--yes"]).exits(0).says("stored as");
+}
+
+#[test]
 fn what_appears_after_the_last_save_stops_the_deletion() {
     let project = saving();
     project.on_server("echo more > notes.txt");

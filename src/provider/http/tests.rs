@@ -352,7 +352,7 @@ async fn debug_shows_no_secret() {
     let fake = Fake::start(|_, _| token(0)).await;
     let (service, base) = service(&fake, asked(&fake));
     service.ready().await.unwrap();
-    service.once(&Call::get(base)).await.unwrap();
-    let text = format!("{service:?} {:?} {:?}", asked(&fake), fixed());
+    let answer = service.once(&Call::get(base)).await.unwrap();
+    let text = format!("{service:?} {answer:?} {:?} {:?}", asked(&fake), fixed());
     assert!(!text.contains("s3cr3t") && !text.contains("t0ken"), "{text}");
 }
