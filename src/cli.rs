@@ -6,6 +6,7 @@ mod artifacts;
 mod carry_out;
 mod hash;
 mod load;
+mod notebook;
 mod orphans;
 mod reap;
 mod rehearse;
@@ -116,6 +117,8 @@ enum Command {
         #[arg(required = true, last = true, value_name = "COMMAND")]
         command: Vec<String>,
     },
+    /// Open the way to the notebook on the server, and print the address that opens it
+    Notebook(notebook::Notebook),
     /// Show server, code, artifacts and money on one screen
     Status,
     /// End machines that are past their deadline; keep the disk where nothing shows that it may go
@@ -185,6 +188,7 @@ async fn run(arguments: Arguments) -> Result<ExitCode> {
         Command::Up(approve) => carry_out::apply(&global, &approve, Some(State::Running)).await,
         Command::Down(approve) => carry_out::apply(&global, &approve, Some(State::Absent)).await,
         Command::Run { forward_agent, command } => run_remote(&global, &command, forward_agent).await,
+        Command::Notebook(asked) => notebook::run(&global, &asked).await,
         Command::Status => status(&global).await,
         Command::Reap(asked) => reap::run(&global, &asked).await,
         Command::Orphans(asked) => orphans::run(&global, &asked).await,

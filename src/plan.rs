@@ -13,6 +13,7 @@ mod end;
 mod environment;
 mod machine;
 mod money;
+mod notebook;
 mod orphans;
 mod prune;
 mod save;
@@ -216,6 +217,7 @@ impl<'a> Draft<'a> {
         let fresh = self.bring_machine()?;
         self.bring_code(fresh)?;
         self.bring_artifacts(fresh)?;
+        self.bring_notebook(fresh);
         self.mark_set_up(fresh);
         Ok(())
     }

@@ -6,6 +6,7 @@
 mod artifacts;
 mod diff;
 mod live;
+mod notebook;
 mod orphans;
 mod plan;
 mod prune;
@@ -23,6 +24,7 @@ use crate::facts::Money;
 pub use artifacts::{Pin, pinned, version, versions};
 pub use diff::{Compared, Known, diff};
 pub use live::{Live, Mode};
+pub use notebook::{Way, notebook, way};
 pub use orphans::{Fate, orphans, reaped};
 pub use plan::{refusal, render as plan, transfers};
 pub use prune::{prune, pruned};

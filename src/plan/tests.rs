@@ -87,6 +87,7 @@ fn spec() -> Spec {
             save: Vec::new(),
         },
         limits: crate::facts::Limits::default(),
+        notebook: None,
         artifacts: [("model".to_owned(), model(Wanted::Latest))].into(),
     }
 }
@@ -122,6 +123,7 @@ fn instance(id: &str, status: &str) -> Instance {
         os_volume: Some(format!("os-{id}")),
         volumes: vec![format!("os-{id}")],
         tags: record::tags("lesson3", "abcd", "n-1"),
+        notebook: None,
     }
 }
 
@@ -177,6 +179,7 @@ fn probe() -> Probe {
         files: Some(Vec::new()),
         more_files: 0,
         processes: Vec::new(),
+        notebook: None,
     }
 }
 

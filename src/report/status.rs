@@ -16,6 +16,7 @@ pub fn status(out: &mut impl Write, plan: &Plan, observed: &Observed) -> io::Res
         writeln!(out, "code       {} at {}", code.branch, short(&code.commit))?;
     }
     artifacts(out, plan, observed)?;
+    notebook(out, observed)?;
     for work in &plan.work {
         writeln!(out, "work       {}", work_text(work))?;
     }
@@ -102,6 +103,14 @@ fn artifacts(out: &mut impl Write, plan: &Plan, observed: &Observed) -> io::Resu
         }
     }
     Ok(())
+}
+
+fn notebook(out: &mut impl Write, observed: &Observed) -> io::Result<()> {
+    let Server::Seen(probe) = &observed.server else { return Ok(()) };
+    match &probe.notebook {
+        Some(notebook) => writeln!(out, "notebook   {}", super::notebook::state(notebook)),
+        None => Ok(()),
+    }
 }
 
 fn money(out: &mut impl Write, plan: &Plan) -> io::Result<()> {

@@ -501,6 +501,24 @@ impl Worlds {
                 assert!(!hidden, "the marker hides what was made before it");
                 self.disk.set_up = true;
             }
+            Kind::StartNotebook { port, directory, packages, .. } => {
+                let idle = self.disk.notebook.as_ref().is_none_or(|there| there.kernels.is_empty());
+                assert!(idle, "a notebook server was ended under its kernels");
+                self.disk.notebook = Some(Notebook {
+                    running: true,
+                    port: *port,
+                    directory: directory.clone(),
+                    packages: packages.clone(),
+                    ..Notebook::default()
+                });
+            }
+            Kind::StopNotebook => {
+                let ended = self.disk.notebook.take();
+                assert!(
+                    ended.is_some_and(|there| there.kernels.is_empty()),
+                    "it was ended under its kernels"
+                );
+            }
             other => unreachable!("not on the server: {other:?}"),
         }
         true

@@ -79,6 +79,7 @@ impl Home {
             wanted: None,
             fresh: false,
             save: None,
+            notebook: None,
         };
         self.ask(&Ask::Probe(&request)).await.unwrap()
     }

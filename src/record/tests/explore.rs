@@ -316,6 +316,7 @@ fn clean_server() -> Server {
         files: Some(Vec::new()),
         more_files: 0,
         processes: Vec::new(),
+        notebook: None,
     }))
 }
 
