@@ -43,7 +43,8 @@ impl<'a> Draft<'a> {
 
     /// Idle kernels count too: whatever they were told so far lives in their memory alone.
     fn may_end(&mut self, notebook: &facts::Notebook, restarts: bool) -> bool {
-        let kernels: Vec<String> = notebook.kernels.iter().map(named).collect();
+        let mut kernels: Vec<String> = notebook.kernels.iter().map(named).collect();
+        kernels.sort();
         let none = kernels.is_empty();
         if !none {
             self.plan.blocked.push(Blocked::NotebookInUse { kernels, restarts });
@@ -85,7 +86,8 @@ fn as_wanted(wanted: &spec::Notebook) -> Notebook {
 
 fn runs_as(notebook: &facts::Notebook) -> Note {
     let facts::Notebook { version, port, given, kernels, terminals, .. } = notebook.clone();
-    let busy = kernels.iter().filter(|kernel| !kernel.idle).map(named).collect();
+    let mut busy: Vec<String> = kernels.iter().filter(|kernel| !kernel.idle).map(named).collect();
+    busy.sort();
     Note::NotebookRuns { version, port, given, kernels: kernels.len(), busy, terminals }
 }
 

@@ -25,6 +25,7 @@ mod disk;
 mod end;
 mod environment;
 mod machine;
+mod notebook;
 mod prune;
 
 const ID: &str = "m-1";

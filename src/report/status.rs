@@ -31,6 +31,9 @@ pub fn summary(out: &mut impl Write, plan: &Plan, observed: &Observed, prefix: &
     };
     status(out, plan, observed)?;
     writeln!(out, "reach it   {prefix} run -- COMMAND   (in the checkout, on {})", instance.hostname)?;
+    if plan.observed.notebook.is_some() {
+        writeln!(out, "open it    {prefix} notebook --open   (the notebook, in your browser)")?;
+    }
     writeln!(out, "end it     {prefix} down")
 }
 

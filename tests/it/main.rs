@@ -15,6 +15,7 @@ mod hostile;
 mod interrupt;
 mod killed;
 mod matrix;
+mod notebook;
 mod nothing_bills;
 mod nothing_lost;
 mod prune;

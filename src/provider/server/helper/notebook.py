@@ -2,6 +2,8 @@
 
 MOST_ANSWER = 4 * 1024 * 1024
 LONGEST_NAME = 200
+# One that is starting has not been told anything yet.
+IDLE = ("idle", "starting", "dead")
 
 
 class Notebook:
@@ -65,7 +67,7 @@ class Notebook:
             names = {kernel: path for path, kernel in sessions}
             self.kernels = [
                 {"id": str(one["id"]), "document": names.get(one["id"]),
-                 "idle": one.get("execution_state") == "idle"} for one in self.get("/api/kernels")]
+                 "idle": one.get("execution_state") in IDLE} for one in self.get("/api/kernels")]
             self.documents = sorted({path for path, _ in sessions})[:LISTED]
             self.terminals = self.count_terminals()
         except (KeyError, TypeError, AttributeError):
