@@ -25,7 +25,8 @@ class Page:
         self.driver = webdriver.Chrome(options=options, service=service)
 
     def open(self, address):
-        self.driver.get(address)
+        # Without what was open in it before.
+        self.driver.get(address + "&reset")
         until("JupyterLab's page is there", lambda: self.find(".jp-Launcher, .jp-Notebook"))
 
     def find(self, selector):
@@ -35,9 +36,18 @@ class Page:
         except WebDriverException:
             return []  # The page is being drawn anew.
 
-    def new_notebook(self):
+    def new_notebook(self, project):
+        """Opens a new notebook, whose kernel this page is the one to talk to."""
         card = until("the launcher offers a notebook", lambda: self.find('.jp-LauncherCard[data-category="Notebook"]'))
+        before = {kernel["id"] for kernel in project.api("/api/kernels")}
         card[0].click()
+
+        def ready():
+            new = [kernel for kernel in project.api("/api/kernels") if kernel["id"] not in before]
+            return any(kernel["connections"] and kernel["execution_state"] == "idle" for kernel in new)
+
+        # Before that the page drops what it is told to run.
+        until("the page talks to the new kernel", ready)
         self.is_idle()
 
     def is_idle(self):

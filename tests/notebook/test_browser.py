@@ -12,12 +12,12 @@ from project import until
 def test_a_cell_that_is_run_in_the_browser_writes_its_file_on_the_server(project, page):
     way = project.way()
     page.open(way.first)
-    page.new_notebook()
+    page.new_notebook(project)
     page.run("open('from-the-browser.txt', 'w').write('hello from a cell')")
     file = project.home / "lesson3/from-the-browser.txt"
     until("the file is on the server", lambda: file.exists() and file.read_text() == "hello from a cell")
     page.save()
-    notebook = project.home / "lesson3/Untitled.ipynb"
+    notebook = project.home / "lesson3" / project.api("/api/sessions")[-1]["path"]
     until("the notebook is saved", lambda: "from a cell" in notebook.read_text())
     assert way.stop() == 0
 
@@ -25,7 +25,7 @@ def test_a_cell_that_is_run_in_the_browser_writes_its_file_on_the_server(project
 def test_a_way_that_is_cut_comes_back_and_the_page_goes_on(project, page):
     way = project.way()
     page.open(way.first)
-    page.new_notebook()
+    page.new_notebook(project)
     page.run("value = 6")
     page.is_idle()
     project.faults({"ssh": {"refuse": True, "cut": {}}})

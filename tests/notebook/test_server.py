@@ -35,7 +35,7 @@ def test_the_token_is_in_no_log_no_request_and_no_output(project):
 def test_a_busy_kernel_stands_against_the_end_by_name_and_an_idle_one_does_not(project, page):
     way = project.way()
     page.open(way.first)
-    page.new_notebook()
+    page.new_notebook(project)
     page.run("x = 1")
     page.is_idle()
     name = project.api("/api/sessions")[-1]["path"]

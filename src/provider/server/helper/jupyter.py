@@ -4,6 +4,7 @@ JUPYTERLAB = "jupyterlab>=4,<5"
 INSTALLING = 1800  # Seconds.
 STARTING = 120
 MOST_SAID = 300  # Lines.
+NO_NEWS = {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false"}}
 
 
 def start_notebook(ask, home):
@@ -98,6 +99,10 @@ def jupyter(home, checkout, wanted):
     elif read_lines(note) == requirements:
         return [os.path.join(folder, b"bin", b"python"), "-m", "jupyterlab"], within(folder)
     install(folder, requirements)
+    # Whether to be told of news is a question that would leave a file as work.
+    settings = os.path.join(folder, b"share/jupyter/lab/settings")
+    os.makedirs(settings, exist_ok=True)
+    write_whole(os.path.join(settings, b"overrides.json"), json.dumps(NO_NEWS).encode(), 0o644)
     write_whole(note, "\n".join(requirements).encode())
     return [os.path.join(folder, b"bin", b"python"), "-m", "jupyterlab"], within(folder)
 
