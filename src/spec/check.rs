@@ -375,10 +375,12 @@ pub(super) fn artifact(text: &str) -> Checked {
         let hint = "give the file a shorter name: versions and their manifests are stored under it, with more around";
         return fault("has a file name that is too long", start + over..text.len(), label, hint);
     }
+    outside_git(text, "write the path of a file in the checkout")
+}
+
+fn outside_git(text: &str, hint: &str) -> Checked {
     match split(text).find(|(_, part)| part.eq_ignore_ascii_case(".git")) {
-        Some((at, _)) => {
-            fault("lies in git's own folder", at, "git's own", "write the path of a file in the checkout")
-        }
+        Some((at, _)) => fault("lies in git's own folder", at, "git's own", hint),
         None => Ok(()),
     }
 }
@@ -393,7 +395,8 @@ pub(super) fn notebook_directory(text: &str) -> Checked {
     if text == "." {
         return Ok(());
     }
-    relative(text, "the checkout", "write it as `notebooks`; `.` is the checkout itself")
+    relative(text, "the checkout", "write it as `notebooks`; `.` is the checkout itself")?;
+    outside_git(text, "write the path of a folder in the checkout")
 }
 
 /// A requirement as pip takes it: a name, extras in brackets, versions behind it.

@@ -165,6 +165,14 @@ class Way:
         return self.process.returncode
 
 
+def lives(pid):
+    """Tells whether a process is there; one that nobody has buried yet isn't."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
 def free_port():
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

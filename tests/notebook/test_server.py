@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from project import SPEC, until
+from project import SPEC, WHEELS, lives, until
 
 
 def test_it_is_installed_started_and_agreed_with(project):
@@ -57,7 +57,7 @@ def test_one_that_was_killed_is_started_again_with_another_token(project):
     way = project.way()
     before, pid = project.token(), project.state()["pid"]
     project.dacapo("run", "--", "kill", "-9", str(pid)).exits(0)
-    until("it is gone", lambda: not Path(f"/proc/{pid}").exists())
+    until("it is gone", lambda: not lives(pid))
     project.dacapo("plan", "--detailed-exitcode").exits(2).says("start JupyterLab", "it has ended")
     project.dacapo("up", "--yes").exits(0)
     assert project.token() != before
@@ -79,7 +79,7 @@ def test_packages_beside_it_are_installed_and_another_folder_is_shown(new_projec
     second = project.state()["pid"]
     project.write("")
     project.dacapo("up", "--yes").exits(0).says("end the notebook server")
-    assert not Path(f"/proc/{second}").exists()
+    assert not lives(second)
     project.dacapo("plan", "--detailed-exitcode").exits(0)
 
 
@@ -88,7 +88,7 @@ def test_without_a_way_to_install_it_the_last_words_of_pip_are_told_and_up_goes_
     failed = project.dacapo("up", "--yes").exits(1)
     failed.says("cannot start the notebook server", "`pip install jupyterlab>=4,<5` ended with 1", "No matching distribution")
     project.dacapo("notebook").exits(255).says("doesn't run", "up` starts it")
-    project.set_pip(Path(__file__).resolve().parents[2] / "target/notebook/wheels")
+    project.set_pip(WHEELS)
     project.dacapo("up", "--yes").exits(0)
     project.dacapo("plan", "--detailed-exitcode").exits(0)
 
