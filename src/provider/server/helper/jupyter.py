@@ -79,7 +79,7 @@ def refuse_taken(port):
 
 
 def jupyter(home, checkout, wanted):
-    """Returns what starts JupyterLab and its environment: the checkout's, the machine's, or one of our own."""
+    """Returns what starts JupyterLab, and its environment: the checkout's, the machine's or our own."""
     for name in (b".venv", b"venv"):
         folder = os.path.join(checkout, name)
         if os.access(os.path.join(folder, b"bin", b"jupyter-lab"), os.X_OK):
