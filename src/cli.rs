@@ -8,6 +8,7 @@ mod doctor;
 mod hash;
 mod load;
 mod login;
+mod notebook;
 mod orphans;
 mod reap;
 mod rehearse;
@@ -107,7 +108,7 @@ struct Asked {
     /// Let a machine that differs from session.toml make way for another
     #[arg(long)]
     replace: bool,
-    /// Leave out what isn't about this part: machine, code or artifacts (may be repeated)
+    /// Leave out what isn't about this part: machine, code, artifacts or notebook (may be repeated)
     #[arg(long, value_name = "PART", value_parser = |text: &str| text.parse::<Part>())]
     only: Vec<Part>,
 }
@@ -169,6 +170,8 @@ enum Command {
         #[arg(required = true, last = true, value_name = "COMMAND")]
         command: Vec<String>,
     },
+    /// Open the way to the notebook on the server, and print the address that opens it
+    Notebook(notebook::Notebook),
     /// Show server, code, artifacts and money on one screen
     Status,
     /// End machines that are past their deadline; keep the disk where nothing shows that it may go
@@ -269,6 +272,7 @@ impl Command {
                 | Self::Up(_)
                 | Self::Down(_)
                 | Self::Run { .. }
+                | Self::Notebook(_)
                 | Self::Reap(_)
                 | Self::Artifacts(_)
         )
@@ -283,6 +287,7 @@ async fn carried_out(global: &Global, command: Command) -> Result<ExitCode> {
         Command::Up(approve) => carry_out::apply(global, &approve, Some(State::Running)).await,
         Command::Down(approve) => carry_out::apply(global, &approve, Some(State::Absent)).await,
         Command::Run { forward_agent, command } => run_remote(global, &command, forward_agent).await,
+        Command::Notebook(asked) => notebook::run(global, &asked).await,
         Command::Status => status(global).await,
         Command::Reap(asked) => reap::run(global, &asked).await,
         Command::Orphans(asked) => orphans::run(global, &asked).await,

@@ -81,6 +81,10 @@ pub enum Stage {
     Resumed { bytes: u64 },
     /// Something is tried again after a pause.
     Waiting { why: String, seconds: u64 },
+    /// A program on the server has said something.
+    Said { line: String },
+    /// The notebook server answers to its token.
+    NotebookRuns { version: Option<String>, port: u16, given: bool },
     /// An artifact was hashed and packed.
     Packed { payload: ContentHash, size: u64, stored_size: u64 },
     /// An artifact is a stored version, confirmed by the store.

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use jiff::{SignedDuration, Timestamp};
+use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 
 use crate::digest::ContentHash;
@@ -153,6 +154,38 @@ pub struct Instance {
     pub volumes: Vec<String>,
     /// Its tags.
     pub tags: BTreeMap<String, String>,
+    /// What opens the notebook server that its image runs; none where the image runs none.
+    pub notebook: Option<Token>,
+}
+
+/// What opens a notebook server: whoever has it runs commands on the machine.
+#[derive(Clone)]
+pub struct Token(SecretString);
+
+impl Token {
+    /// Wraps what a service told.
+    pub fn new(text: String) -> Self {
+        Self(text.into())
+    }
+
+    /// Returns it bare: for the helper's standard input, and for the address that opens the page.
+    pub fn expose(&self) -> &str {
+        self.0.expose_secret()
+    }
+}
+
+impl PartialEq for Token {
+    fn eq(&self, other: &Self) -> bool {
+        self.expose() == other.expose()
+    }
+}
+
+impl Eq for Token {}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("****")
+    }
 }
 
 /// What a session may cost, and how long it may run.
@@ -451,6 +484,45 @@ pub struct Probe {
     pub more_files: u64,
     /// Programs that use the GPU, run from the checkout, or are otherwise somebody's work.
     pub processes: Vec<Process>,
+    /// The notebook server; none where there never was one.
+    #[serde(default)]
+    pub notebook: Option<Notebook>,
+}
+
+/// A notebook server, by its own word. What only a browser holds, such as unsaved changes, it doesn't know.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Notebook {
+    /// Whether it answers to its token.
+    pub running: bool,
+    /// Why not.
+    #[serde(default)]
+    pub why: Option<String>,
+    /// Whether the image runs it.
+    pub given: bool,
+    /// Where it listens on the machine's loopback.
+    pub port: u16,
+    /// The folder that it was started for, below the checkout.
+    pub directory: String,
+    /// What was installed beside it.
+    pub packages: Vec<String>,
+    /// Jupyter's version.
+    #[serde(default)]
+    pub version: Option<String>,
+    /// Its kernels.
+    pub kernels: Vec<Kernel>,
+    /// Notebooks, consoles and files that are open with a kernel.
+    pub documents: Vec<String>,
+    /// How many terminals are open.
+    pub terminals: u32,
+}
+
+/// One kernel of a notebook server.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kernel {
+    /// The notebook that it runs for, by its path; none for a kernel that was left behind.
+    pub document: Option<String>,
+    /// Whether it waits for something to do. What it holds in memory is lost with it all the same.
+    pub idle: bool,
 }
 
 /// What lies at the checkout's path.
@@ -577,7 +649,7 @@ pub struct Process {
     pub pid: u32,
     /// Program name and first argument, no more: arguments may hold secrets.
     pub command: String,
-    /// `gpu`, `checkout`, `kernel`, `writes PATH`, `tmux or screen`, or `home`.
+    /// `gpu`, `checkout`, `busy kernel`, `kernel`, `writes PATH`, `tmux or screen`, or `home`.
     pub why: String,
 }
 

@@ -418,6 +418,7 @@ mod tests {
             files: Some(Vec::new()),
             more_files: 0,
             processes: Vec::new(),
+            notebook: None,
         };
         let repo = Repo {
             refs: Some([("refs/heads/main".to_owned(), "a".repeat(40))].into()),

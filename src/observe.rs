@@ -11,16 +11,16 @@ use std::path::Path;
 use jiff::Timestamp;
 
 use crate::error::{Error, ExitCode, Result};
-use crate::facts::{Cloud, Environment, Probe, PublicKey, Repo, Server, Status};
+use crate::facts::{Cloud, Environment, Instance, Probe, PublicKey, Repo, Server, Status};
 use crate::observed::{Closer, Laptop, Observed};
 use crate::plan::{Plan, artifact_paths, to_be_brought};
 use crate::provider::Providers;
 use crate::provider::agent::agent_keys;
 use crate::provider::repo::local_checkout;
-use crate::provider::server::{Host, ProbeRequest, SurroundingsRequest};
+use crate::provider::server::{GivenNotebook, Host, ProbeRequest, SurroundingsRequest};
 use crate::provider::store::{RecordRead, StoreClient, StoreLook};
 use crate::record::{Record, Rented};
-use crate::spec::{OnAbsent, Spec, State};
+use crate::spec::{NOTEBOOK_PORT, OnAbsent, Spec, State};
 use crate::version::{Manifest, Told, Version};
 
 /// The record as it was read, with what compare-and-swap needs.
@@ -217,6 +217,7 @@ async fn look_at_server(
         fresh: reading == Reading::Anew,
         save: (spec.state == State::Absent && spec.repo.on_absent == OnAbsent::SaveBranch)
             .then(|| spec.repo.save.clone()),
+        notebook: given_notebook(spec, instance),
     };
     let probed: Result<Probe> = async {
         let mut connection = providers.connect(spec, rented, instance, false).await?;
@@ -229,6 +230,12 @@ async fn look_at_server(
         Ok(probe) => Server::Seen(Box::new(probe)),
         Err(error) => Server::Unreachable(error.to_string()),
     }
+}
+
+/// Returns the notebook server that a machine's image runs; its port is the spec's, its token the cloud's.
+pub fn given_notebook(spec: &Spec, instance: &Instance) -> Option<GivenNotebook> {
+    let port = spec.notebook.as_ref().map_or(NOTEBOOK_PORT, |notebook| notebook.port);
+    instance.notebook.clone().map(|token| GivenNotebook { port, token })
 }
 
 /// Finds out which of the server's commits the remote contains.
@@ -260,7 +267,7 @@ fn unreachable_remote(repo: &mut Repo, error: &Error) {
 }
 
 /// Finds the machine that an adopted record would name, for `run` and the like.
-pub fn living(observed: &Observed) -> Result<(&Rented, &crate::facts::Instance)> {
+pub fn living(observed: &Observed) -> Result<(&Rented, &Instance)> {
     let name = &observed.record.session;
     match (&observed.record.machine, observed.instance()) {
         (Some(rented), Some(instance)) if instance.status == Status::Running && rented.login => {

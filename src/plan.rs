@@ -14,6 +14,7 @@ mod end;
 mod environment;
 mod machine;
 mod money;
+mod notebook;
 mod only;
 mod orphans;
 mod prune;
@@ -211,6 +212,7 @@ impl<'a> Draft<'a> {
         let fresh = self.bring_machine()?;
         self.bring_code(fresh)?;
         self.bring_artifacts(fresh)?;
+        self.bring_notebook(fresh);
         self.mark_set_up(fresh);
         Ok(())
     }

@@ -64,6 +64,9 @@ pub struct Spec {
     pub artifacts: BTreeMap<String, Artifact>,
     /// What the session may cost, and how long it may run.
     pub limits: Limits,
+    /// The notebook server to run; none where there is to be none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub notebook: Option<Notebook>,
 }
 
 /// Whether the server should be there.
@@ -230,6 +233,40 @@ pub enum Compress {
     None,
     /// With gzip.
     Gzip,
+}
+
+/// The notebook server to run on the machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Notebook {
+    /// Where it listens on the machine's loopback.
+    pub port: u16,
+    /// Which one.
+    pub kind: NotebookKind,
+    /// The folder that it shows, below the checkout; `.` for all of it.
+    pub directory: String,
+    /// Requirements to install beside it, each a name with what pip takes behind it, sorted, none twice.
+    pub packages: Vec<String>,
+}
+
+/// The port of a notebook server where the spec doesn't say.
+pub const NOTEBOOK_PORT: u16 = 8888;
+
+/// Which notebook server.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NotebookKind {
+    /// JupyterLab.
+    #[default]
+    JupyterLab,
+}
+
+impl NotebookKind {
+    /// Returns the word used in `session.toml`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::JupyterLab => "jupyter-lab",
+        }
+    }
 }
 
 /// One mistake, and the place that it is at.

@@ -18,6 +18,9 @@ pub struct World {
     /// The artifacts on it, by name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub artifacts: BTreeMap<String, Artifact>,
+    /// The notebook server that runs on it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub notebook: Option<Notebook>,
 }
 
 impl World {
@@ -79,6 +82,20 @@ pub struct Code {
     pub branch: String,
     /// The commit that was, or is to be, brought.
     pub commit: String,
+}
+
+/// A notebook server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Notebook {
+    /// Whether it runs; one that doesn't is left out of the world.
+    pub running: bool,
+    /// Where it listens on the machine's loopback.
+    pub port: u16,
+    /// The folder that it shows, below the checkout.
+    pub directory: String,
+    /// What was installed beside it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub packages: Vec<String>,
 }
 
 /// One artifact at a stored version.

@@ -2,6 +2,7 @@
 
 mod code;
 mod describe;
+mod notebook;
 mod pull;
 mod save;
 mod store;
@@ -53,6 +54,7 @@ fn telling(events: &Sender, id: usize) -> impl FnMut(Told) + Send + use<> {
             Told::Moved { bytes, total } => Stage::Bytes { done: bytes, total },
             Told::Resumed { bytes } => Stage::Resumed { bytes },
             Told::Waiting { why, seconds } => Stage::Waiting { why, seconds },
+            Told::Said { line } => Stage::Said { line },
         };
         events.send(Event::Progress { id, stage });
     }

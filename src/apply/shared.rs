@@ -7,12 +7,12 @@ use jiff::Timestamp;
 
 use super::Context;
 use crate::error::{Error, ExitCode, Result};
-use crate::facts::{LargeFiles, Status, Store, StoredFile, Surroundings};
+use crate::facts::{Instance, LargeFiles, Status, Store, StoredFile, Surroundings};
 use crate::plan::Place;
 use crate::provider::Providers;
 use crate::provider::repo::checkout_root;
 use crate::provider::server::{Connection, Host, SurroundingsRequest};
-use crate::record::Record;
+use crate::record::{Record, Rented};
 
 /// What transfers share while nothing else happens between them.
 #[derive(Default)]
@@ -150,6 +150,12 @@ pub(super) async fn connect(
     record: &Record,
     forward_agent: bool,
 ) -> Result<Connection> {
+    let (rented, instance) = running(context, record).await?;
+    Ok(context.providers.connect(context.spec, rented, &instance, forward_agent).await?)
+}
+
+/// Returns the machine that the record names, if it runs.
+pub(super) async fn running<'r>(context: &Context<'_>, record: &'r Record) -> Result<(&'r Rented, Instance)> {
     let rented = record.machine.as_ref().ok_or_else(|| {
         Error::of(ExitCode::Stale, "the record names no machine any more")
             .hint("`dacapo plan` shows what is left")
@@ -159,5 +165,5 @@ pub(super) async fn connect(
         Error::of(ExitCode::Stale, format!("machine `{}` doesn't run any more", rented.id))
             .hint("`dacapo plan` shows what is left")
     })?;
-    Ok(context.providers.connect(context.spec, rented, &instance, forward_agent).await?)
+    Ok((rented, instance))
 }

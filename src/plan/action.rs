@@ -185,6 +185,19 @@ pub enum Kind {
         /// Tags that the remote lacks, and what they name.
         tags: Vec<(String, String)>,
     },
+    /// Make sure that the notebook server runs so.
+    StartNotebook {
+        /// Where it listens on the machine's loopback.
+        port: u16,
+        /// The folder that it shows, below the checkout.
+        directory: String,
+        /// What is installed beside it.
+        packages: Vec<String>,
+        /// Whether one that runs otherwise ends first; no kernel runs in it.
+        restarts: bool,
+    },
+    /// End the notebook server that was started by us; no kernel runs in it.
+    StopNotebook,
     /// Mark the end of set-up: what is newer on the disk from then on is somebody's work.
     SetUp,
     /// Delete the machine and its volumes, once it is proven that nothing on them is lost.
@@ -242,6 +255,8 @@ pub enum Kind {
 fn waits_for(kind: &Kind, earlier: &Kind) -> bool {
     match (kind, earlier) {
         (Kind::DeleteVolume { .. }, earlier) => matches!(earlier, Kind::Forget { .. }),
+        // Work is told from what was there by this mark, whether or not there is a notebook.
+        (Kind::SetUp, Kind::StartNotebook { .. } | Kind::StopNotebook) => false,
         // Whether one version goes says nothing about another.
         (Kind::DeleteVersion { .. }, _) => false,
         (Kind::Pull { path, .. }, Kind::Pull { path: other, .. })

@@ -73,6 +73,7 @@ impl<'a> Draft<'a> {
 
     /// Plans for work to be stored, and judges what is left.
     pub(super) fn save_and_judge(&mut self, living: Living<'_>) {
+        self.note_unsaved();
         let used = living.rented.may_hold_work();
         let stored = if used { self.store_work() } else { Vec::new() };
         let repo = if used { self.save_branch() } else { self.observed.repo.clone() };
@@ -122,6 +123,7 @@ impl<'a> Draft<'a> {
 
     /// Judges what would be lost although the disk stays, as far as the server could be looked at.
     pub(super) fn judge_kept(&mut self) {
+        self.note_unsaved();
         let paths = BTreeMap::new();
         let all = guard::findings_kept(&evidence(self.request.spec, self.observed, &paths, &[]));
         self.judge_findings(all, &[Guard::Processes], &[]);

@@ -350,6 +350,7 @@ impl<'a> Draft<'a> {
                 world.artifacts.insert(name, Artifact { path, version: kept.version, content });
             }
         }
+        world.notebook = self.observed_notebook();
         world
     }
 

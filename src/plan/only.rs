@@ -14,11 +14,13 @@ pub enum Part {
     Code,
     /// The artifacts.
     Artifacts,
+    /// The notebook server.
+    Notebook,
 }
 
 impl Part {
     /// Every part.
-    pub const ALL: [Self; 3] = [Self::Machine, Self::Code, Self::Artifacts];
+    pub const ALL: [Self; 4] = [Self::Machine, Self::Code, Self::Artifacts, Self::Notebook];
 
     /// Returns the word for it.
     pub fn name(self) -> &'static str {
@@ -26,6 +28,7 @@ impl Part {
             Self::Machine => "machine",
             Self::Code => "code",
             Self::Artifacts => "artifacts",
+            Self::Notebook => "notebook",
         }
     }
 }
@@ -70,6 +73,7 @@ impl Kind {
             | Self::DeleteVolume { .. } => Part::Machine,
             Self::Clone { .. } | Self::FastForward { .. } | Self::SaveBranch { .. } => Part::Code,
             Self::Store { .. } | Self::Pull { .. } | Self::DeleteVersion { .. } => Part::Artifacts,
+            Self::StartNotebook { .. } | Self::StopNotebook => Part::Notebook,
         }
     }
 }

@@ -25,6 +25,7 @@ mod disk;
 mod end;
 mod environment;
 mod machine;
+mod notebook;
 mod prune;
 
 const ID: &str = "m-1";
@@ -87,6 +88,7 @@ fn spec() -> Spec {
             save: Vec::new(),
         },
         limits: crate::facts::Limits::default(),
+        notebook: None,
         artifacts: [("model".to_owned(), model(Wanted::Latest))].into(),
     }
 }
@@ -122,6 +124,7 @@ fn instance(id: &str, status: &str) -> Instance {
         os_volume: Some(format!("os-{id}")),
         volumes: vec![format!("os-{id}")],
         tags: record::tags("lesson3", "abcd", "n-1"),
+        notebook: None,
     }
 }
 
@@ -177,6 +180,7 @@ fn probe() -> Probe {
         files: Some(Vec::new()),
         more_files: 0,
         processes: Vec::new(),
+        notebook: None,
     }
 }
 

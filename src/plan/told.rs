@@ -93,6 +93,13 @@ pub enum Blocked {
         /// The cloud's word.
         status: String,
     },
+    /// The notebook server would have to end, and kernels run in it.
+    NotebookInUse {
+        /// Their notebooks.
+        kernels: Vec<String>,
+        /// Whether another would take its place.
+        restarts: bool,
+    },
     /// An artifact to be stored is larger than can be stored.
     TooLarge {
         /// Its name.
@@ -159,6 +166,19 @@ pub enum Note {
     LeftOut { actions: usize },
     /// What is on the machine isn't known: no login has been completed.
     NotLoggedIn,
+    /// The notebook server runs; these of its kernels are at work.
+    NotebookRuns {
+        version: Option<String>,
+        port: u16,
+        given: bool,
+        kernels: usize,
+        busy: Vec<String>,
+        terminals: u32,
+    },
+    /// The notebook server doesn't answer.
+    NotebookSilent { why: String },
+    /// The notebook server is about to end; what a browser holds unsaved isn't known to it.
+    MayBeUnsaved { documents: Vec<String> },
     /// GPU wasn't reported by the server.
     NoGpu,
 }

@@ -9,6 +9,7 @@ pub(crate) mod fuzzing;
 mod host_key;
 mod login;
 mod master;
+mod notebook;
 mod run;
 mod transfer;
 mod trouble;
@@ -25,11 +26,13 @@ use tokio::time::timeout;
 
 pub use host_key::HostKey;
 pub use login::{Limits, Login};
+pub use notebook::Forward;
 pub use transfer::{Host, LargePush, Mint, Support, Told};
 pub use trouble::{Kind, Result, SshError, Trouble};
 pub use wire::{
-    Brought, CloneRequest, FastForwardRequest, Hello, PackRequest, Packed, ProbeRequest, PullRequest, Pulled,
-    SaveRequest, Sent, SurroundingsRequest, UploadSession,
+    Brought, CloneRequest, FastForwardRequest, GivenNotebook, Hello, NotebookAddress, NotebookRequest,
+    PackRequest, Packed, ProbeRequest, PullRequest, Pulled, SaveRequest, Sent, SurroundingsRequest,
+    UploadSession,
 };
 
 use crate::error::Error;

@@ -82,6 +82,7 @@ fn instance(id: &str, nonce: &str, status: Status) -> Instance {
         os_volume: Some(format!("os-{id}")),
         volumes: vec![format!("os-{id}")],
         tags: tags("lesson3", "abcd", nonce),
+        notebook: None,
     }
 }
 

@@ -88,6 +88,12 @@ fn how(kind: &Kind) -> &'static [&'static str] {
             "What the remote lacks becomes commits beside the checkout, which stays as it is.",
             "They are pushed to a new branch; from the laptop it is then proven that the remote has them.",
         ],
+        Kind::StartNotebook { .. } => &[
+            "JupyterLab is taken from the checkout's virtual environment or from PATH; else it is installed into one of its own.",
+            "It listens on the server's loopback alone; its token is made there, and stays in files of the login user's.",
+            "`dacapo notebook` opens the way to it.",
+        ],
+        Kind::StopNotebook => &["session.toml asks for none any more, and no kernel runs in it."],
         Kind::SetUp => &["Files that are newer than this mark count as somebody's work from now on."],
         Kind::Delete { .. } => &[
             "Right before the call everything is looked at again: branches, tags, stashes, files, artifacts, programs.",

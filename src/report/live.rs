@@ -107,7 +107,7 @@ impl<W: Write> Live<W> {
                 bar.reset_eta();
                 bar.set_message(stage_text(stage, &self.currency));
             }
-            Stage::Waiting { .. } => bar.set_message(stage_text(stage, &self.currency)),
+            Stage::Waiting { .. } | Stage::Said { .. } => bar.set_message(stage_text(stage, &self.currency)),
             _ => return false,
         }
         true
@@ -158,6 +158,12 @@ fn stage_text(stage: &Stage, unit: &str) -> String {
         }
         Stage::Resumed { bytes: at } => format!("goes on at {}", bytes(*at)),
         Stage::Waiting { why, seconds } => format!("waits {seconds} s: {}", printable(why)),
+        Stage::Said { line } => printable(line),
+        Stage::NotebookRuns { version, port, given } => format!(
+            "{} answers on port {port} of the server's loopback{}",
+            super::notebook::jupyter(version.as_deref()),
+            if *given { ", as the image runs it" } else { "" }
+        ),
         Stage::Packed { payload, size, stored_size } => {
             format!("content {}, {} packed to {}", payload.short(), bytes(*size), bytes(*stored_size))
         }

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use console::style;
 use similar::{ChangeTag, TextDiff};
 
-use super::{bytes, printable, short, typed};
+use super::{bytes, notebook, printable, short, typed};
 use crate::facts::{LargeFiles, Nested};
 use crate::guard::{Finding, Guard};
 use crate::plan::{
@@ -171,6 +171,10 @@ pub fn action_text(action: &Action, currency: &str) -> String {
             tips.len(),
             tags.len()
         ),
+        Kind::StartNotebook { port, directory, packages, restarts } => {
+            notebook::start(*port, directory, packages, *restarts)
+        }
+        Kind::StopNotebook => "end the notebook server".to_owned(),
         Kind::SetUp => "mark the end of set-up".to_owned(),
         Kind::Delete { machine, volumes } => format!(
             "prove again that nothing is lost, then delete machine {machine} and {} (to the trash, 96 h)",
@@ -268,6 +272,7 @@ fn blocked_text(blocked: &Blocked, unit: &str) -> String {
                 printable(status)
             )
         }
+        Blocked::NotebookInUse { kernels, restarts } => notebook::in_use(kernels, *restarts),
         Blocked::TooLarge { name, size, large_files } => {
             let why = match large_files {
                 LargeFiles::Possible => "Dropbox takes files up to 2,199,019,061,248 bytes".to_owned(),
@@ -617,6 +622,12 @@ fn note_text(note: &Note, unit: &str) -> String {
             session.as_ref().map_or(String::new(), |session| format!(", session `{}`", printable(session)))
         ),
         Note::NotLoggedIn => "no login has been completed on the machine yet".to_owned(),
+        Note::NotebookRuns { version, port, given, kernels, busy, terminals } => format!(
+            "the notebook runs: {}",
+            notebook::runs(version.as_deref(), *port, *given, *kernels, busy, *terminals)
+        ),
+        Note::NotebookSilent { why } => format!("the notebook server doesn't run: {}", printable(why)),
+        Note::MayBeUnsaved { documents } => notebook::unsaved(documents),
         Note::NoGpu => "the server reports no GPU".to_owned(),
     }
 }

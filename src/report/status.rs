@@ -16,6 +16,7 @@ pub fn status(out: &mut impl Write, plan: &Plan, observed: &Observed) -> io::Res
         writeln!(out, "code       {} at {}", code.branch, short(&code.commit))?;
     }
     artifacts(out, plan, observed)?;
+    notebook(out, observed)?;
     for work in &plan.work {
         writeln!(out, "work       {}", work_text(work))?;
     }
@@ -30,6 +31,9 @@ pub fn summary(out: &mut impl Write, plan: &Plan, observed: &Observed, prefix: &
     };
     status(out, plan, observed)?;
     writeln!(out, "reach it   {prefix} run -- COMMAND   (in the checkout, on {})", instance.hostname)?;
+    if plan.observed.notebook.is_some() {
+        writeln!(out, "open it    {prefix} notebook --open   (the notebook, in your browser)")?;
+    }
     writeln!(out, "end it     {prefix} down")
 }
 
@@ -102,6 +106,14 @@ fn artifacts(out: &mut impl Write, plan: &Plan, observed: &Observed) -> io::Resu
         }
     }
     Ok(())
+}
+
+fn notebook(out: &mut impl Write, observed: &Observed) -> io::Result<()> {
+    let Server::Seen(probe) = &observed.server else { return Ok(()) };
+    match &probe.notebook {
+        Some(notebook) => writeln!(out, "notebook   {}", super::notebook::state(notebook)),
+        None => Ok(()),
+    }
 }
 
 fn money(out: &mut impl Write, plan: &Plan) -> io::Result<()> {

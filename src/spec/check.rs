@@ -375,10 +375,12 @@ pub(super) fn artifact(text: &str) -> Checked {
         let hint = "give the file a shorter name: versions and their manifests are stored under it, with more around";
         return fault("has a file name that is too long", start + over..text.len(), label, hint);
     }
+    outside_git(text, "write the path of a file in the checkout")
+}
+
+fn outside_git(text: &str, hint: &str) -> Checked {
     match split(text).find(|(_, part)| part.eq_ignore_ascii_case(".git")) {
-        Some((at, _)) => {
-            fault("lies in git's own folder", at, "git's own", "write the path of a file in the checkout")
-        }
+        Some((at, _)) => fault("lies in git's own folder", at, "git's own", hint),
         None => Ok(()),
     }
 }
@@ -387,6 +389,40 @@ pub(super) fn artifact(text: &str) -> Checked {
 pub(super) fn saved(text: &str) -> Checked {
     relative(text, "the checkout", "write `save = [\"data/big.bin\"]`")
 }
+
+/// The folder that a notebook server shows: the checkout, or one below it.
+pub(super) fn notebook_directory(text: &str) -> Checked {
+    if text == "." {
+        return Ok(());
+    }
+    relative(text, "the checkout", "write it as `notebooks`; `.` is the checkout itself")?;
+    outside_git(text, "write the path of a folder in the checkout")
+}
+
+/// A requirement as pip takes it: a name, extras in brackets, versions behind it.
+///
+/// Nothing that pip could take for an option, a file or an address.
+pub(super) fn package(text: &str) -> Checked {
+    const HINT: &str = "write it as `pandas`, `pandas>=2` or `jax[cuda12]==0.4.35`";
+    if text.is_empty() {
+        return fault("is empty", 0..0, "expected a package's name", HINT);
+    }
+    no_hyphen_first(text)?;
+    let name = |c: char| c.is_ascii_alphanumeric();
+    if !text.starts_with(name) {
+        return fault("is not a requirement", 0..0, "expected a package's name first", HINT);
+    }
+    if let Some((at, c)) = first(text, |c| !(name(c) || " ._-[],<>=!~*+".contains(c))) {
+        return fault("is not a requirement", at, format!("{} is not allowed", shown(c)), HINT);
+    }
+    if text.len() > LONGEST_REQUIREMENT || text.trim() != text {
+        return fault("is not a requirement", 0..0, "expected a name and a version", HINT);
+    }
+    Ok(())
+}
+
+/// Longer than any requirement that means something.
+const LONGEST_REQUIREMENT: usize = 200;
 
 fn relative(text: &str, base: &str, example: &str) -> Checked {
     if text.is_empty() {

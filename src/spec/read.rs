@@ -1,14 +1,14 @@
 //! From the tree to a `Spec`: which keys there are, what kind of value each takes, and what must not be
 //! missing. Every mistake is noted and reading goes on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use super::check::{self, Checked, Fault, escaped};
 use super::tree::{Entry, Node, Place, Table, Value};
 use super::{
-    Artifact, Compress, Diagnostic, DiskFate, Instance, OS_VOLUME_GB, OS_VOLUME_LIMITS_GB, OnAbsent, Origin,
-    Override, Repo, Spec, State, StorePath, Wanted, nearest,
+    Artifact, Compress, Diagnostic, DiskFate, Instance, NOTEBOOK_PORT, Notebook, NotebookKind, OS_VOLUME_GB,
+    OS_VOLUME_LIMITS_GB, OnAbsent, Origin, Override, Repo, Spec, State, StorePath, Wanted, nearest,
 };
 use crate::facts::{Limits, Money};
 use crate::world::Market;
@@ -25,8 +25,8 @@ struct Keys {
 
 const ROOT: Keys = Keys {
     table: "",
-    known: &["name", "state", "store", "disposable", "instance", "repo", "artifacts", "limits"],
-    later: &["setup", "notebook"],
+    known: &["name", "state", "store", "disposable", "instance", "repo", "artifacts", "limits", "notebook"],
+    later: &["setup"],
 };
 const INSTANCE: Keys = Keys {
     table: "instance",
@@ -37,7 +37,12 @@ const OS_VOLUME: Keys = Keys { table: "instance.os_volume", known: &["size_gb", 
 const REPO: Keys = Keys { table: "repo", known: &["url", "branch", "path", "on_absent", "save"], later: &[] };
 const LIMITS: Keys =
     Keys { table: "limits", known: &["deadline", "max_price_per_hour", "max_cost", "protect"], later: &[] };
+const NOTEBOOK: Keys =
+    Keys { table: "notebook", known: &["port", "kind", "directory", "packages"], later: &[] };
 const ARTIFACT: Keys = Keys { table: "artifacts.NAME", known: &["path", "version", "compress"], later: &[] };
+
+/// Those below are the system's.
+const LOWEST_PORT: u16 = 1024;
 
 /// No session costs more.
 const LARGEST_AMOUNT: f64 = 1_000_000.0;
@@ -94,6 +99,8 @@ impl<'a> Reader<'a> {
         let artifacts = artifacts.map_or(Some(BTreeMap::new()), |entry| self.artifacts(entry.node));
         let limits = root.remove("limits");
         let limits = limits.map_or(Some(Limits::default()), |entry| self.limits(entry.node));
+        let notebook = root.remove("notebook");
+        let notebook = notebook.map_or(Some(None), |entry| self.notebook(entry.node).map(Some));
         self.leftovers(&ROOT, "", root);
         Some(Spec {
             name: name?,
@@ -104,6 +111,7 @@ impl<'a> Reader<'a> {
             repo: repo?,
             artifacts: artifacts?,
             limits: limits?,
+            notebook: notebook?,
         })
     }
 
@@ -135,6 +143,58 @@ impl<'a> Reader<'a> {
             max_cost: max_cost?,
             protect: protect?,
         })
+    }
+
+    fn notebook(&mut self, node: Node) -> Option<Notebook> {
+        let Value::Table(mut table) = node.value else {
+            let hint = "write `[notebook]`; every key below it may be left out";
+            return self.wrong_type("notebook", &node, "a table", hint);
+        };
+        let port = match table.remove("port") {
+            Some(entry) => self.port("notebook.port", &entry.node),
+            None => Some(NOTEBOOK_PORT),
+        };
+        let kind = match table.remove("kind") {
+            Some(entry) => {
+                self.choice("notebook.kind", &entry.node, &[("jupyter-lab", NotebookKind::JupyterLab)])
+            }
+            None => Some(NotebookKind::default()),
+        };
+        let directory = match table.remove("directory") {
+            Some(entry) => self.checked("notebook.directory", &entry.node, check::notebook_directory),
+            None => Some(".".to_owned()),
+        };
+        let packages = table.remove("packages");
+        let packages = packages.map_or(Some(Vec::new()), |entry| self.packages(&entry.node));
+        self.leftovers(&NOTEBOOK, "notebook", table);
+        Some(Notebook { port: port?, kind: kind?, directory: directory?, packages: packages? })
+    }
+
+    fn port(&mut self, key: &str, node: &Node) -> Option<u16> {
+        let Value::Integer(port) = node.value else {
+            let hint = format!("write a number without quotes, such as `port = {NOTEBOOK_PORT}`");
+            return self.wrong_type(key, node, "a whole number", hint);
+        };
+        let port = port.and_then(|port| u16::try_from(port).ok()).filter(|port| *port >= LOWEST_PORT);
+        if port.is_none() {
+            self.note(
+                &node.place,
+                format!("`{key}` is out of range"),
+                format!("expected {LOWEST_PORT} to 65535"),
+                format!("write a port that nothing else uses, such as `port = {NOTEBOOK_PORT}`"),
+            );
+        }
+        port
+    }
+
+    fn packages(&mut self, node: &Node) -> Option<Vec<String>> {
+        let key = "notebook.packages";
+        let Value::List(items) = &node.value else {
+            return self.wrong_type(key, node, "a list", "write `packages = [\"pandas\"]`");
+        };
+        let packages: Vec<_> = items.iter().map(|item| self.checked(key, item, check::package)).collect();
+        let packages: Option<BTreeSet<String>> = packages.into_iter().collect();
+        packages.map(|packages| packages.into_iter().collect())
     }
 
     /// An amount of the account's currency.
@@ -597,8 +657,9 @@ fn unknown(keys: &Keys, key: &str) -> String {
     if let Some(near) = nearest(key, keys.known.iter().copied()) {
         return format!("did you mean `{near}`?");
     }
-    let elsewhere =
-        [&ROOT, &INSTANCE, &REPO, &LIMITS, &ARTIFACT].into_iter().find(|other| other.known.contains(&key));
+    let elsewhere = [&ROOT, &INSTANCE, &REPO, &LIMITS, &NOTEBOOK, &ARTIFACT]
+        .into_iter()
+        .find(|other| other.known.contains(&key));
     match elsewhere {
         Some(Keys { table: "", .. }) => format!("write `{key}` above the first section"),
         Some(other) => format!("write `{key}` in `[{}]`", other.table),

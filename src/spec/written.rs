@@ -2,7 +2,7 @@
 
 use toml::{Table, Value};
 
-use super::{Artifact, Compress, DiskFate, Instance, OnAbsent, Repo, Spec};
+use super::{Artifact, Compress, DiskFate, Instance, Notebook, OnAbsent, Repo, Spec};
 use crate::facts::{Limits, Money};
 
 impl Spec {
@@ -13,7 +13,7 @@ impl Spec {
 
     /// Returns a session.toml that says the same, overrides included.
     pub fn to_toml(&self) -> String {
-        let Self { name, state, store, disposable, instance, repo, artifacts, limits } = self;
+        let Self { name, state, store, disposable, instance, repo, artifacts, limits, notebook } = self;
         let mut root = table([("name", name.clone().into()), ("state", state.as_str().into())]);
         if let Some(store) = store {
             root.insert("store".to_owned(), store.to_string().into());
@@ -28,6 +28,9 @@ impl Spec {
             artifacts.iter().map(|(name, one)| (name.clone(), written(one).into())).collect();
         if !artifacts.is_empty() {
             root.insert("artifacts".to_owned(), artifacts.into());
+        }
+        if let Some(notebook) = notebook {
+            root.insert("notebook".to_owned(), written_notebook(notebook).into());
         }
         toml::to_string(&root).expect("a spec holds only texts, numbers and tables")
     }
@@ -78,6 +81,16 @@ fn written_limits(limits: &Limits) -> Table {
     let amounts = amounts.into_iter().filter_map(|(key, amount)| Some((key, (*amount)?)));
     written.extend(amounts.map(|(key, amount): (&str, Money)| (key.to_owned(), amount.units().into())));
     written
+}
+
+fn written_notebook(notebook: &Notebook) -> Table {
+    let Notebook { port, kind, directory, packages } = notebook;
+    table([
+        ("port", i64::from(*port).into()),
+        ("kind", kind.as_str().into()),
+        ("directory", directory.clone().into()),
+        ("packages", packages.clone().into()),
+    ])
 }
 
 fn written(artifact: &Artifact) -> Table {

@@ -100,11 +100,10 @@ fn every_mistake_in_session_toml_is_placed_and_starts_no_world() {
         (&[("\"main\"", "\"a..b\"")], &["session.toml:16:", "not a branch name that git accepts"]),
         (&[("\"main\"", "\"a.lock\"")], &["session.toml:16:", "not a branch name that git accepts"]),
         (
-            &[("[repo]", "[setup]\nrun = []\n[notebook]\nport = 1\n[repo]\non_absent = \"keep\"")],
+            &[("[repo]", "[setup]\nrun = []\n[repo]\non_absent = \"keep\"")],
             &[
-                "3 mistake(s)",
+                "2 mistake(s)",
                 "`setup` is not supported yet",
-                "`notebook` is not supported yet",
                 "`repo.on_absent` cannot be `\"keep\"`",
                 "would not obey it",
             ],

@@ -36,6 +36,8 @@ const KEYS: &[&str] = &[
     "artifacts.model.path",
     "artifacts.model.version",
     "disposable",
+    "notebook.directory",
+    "notebook.packages",
 ];
 
 #[test]
@@ -292,7 +294,8 @@ fn with(key: &str, text: &str) -> String {
 
 fn replaced(spec: &str, key: &str, text: &str) -> String {
     let mut spec: toml::Table = spec.parse().unwrap();
-    let value = if key == "disposable" { toml::Value::from(vec![text]) } else { toml::Value::from(text) };
+    let list = ["disposable", "notebook.packages"].contains(&key);
+    let value = if list { toml::Value::from(vec![text]) } else { toml::Value::from(text) };
     let mut table = &mut spec;
     let (tables, last) = key.rsplit_once('.').map_or(("", key), |(tables, last)| (tables, last));
     for name in tables.split('.').filter(|name| !name.is_empty()) {

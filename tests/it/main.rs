@@ -16,6 +16,7 @@ mod interrupt;
 mod killed;
 mod login;
 mod matrix;
+mod notebook;
 mod nothing_bills;
 mod nothing_lost;
 mod plans;

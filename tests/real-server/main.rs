@@ -8,6 +8,8 @@
 mod first_contact;
 #[path = "../it/interrupt.rs"]
 mod interrupt;
+#[path = "../it/notebook.rs"]
+mod notebook;
 mod server;
 #[path = "../it/ssh_faults.rs"]
 mod ssh_faults;

@@ -7,8 +7,10 @@ use proptest::prelude::*;
 use proptest::sample::{Index, select, subsequence};
 
 use super::*;
+use crate::facts::{Kernel, Notebook};
 use crate::guard;
 use crate::record::{Goal, Hand, Step, View};
+use crate::spec;
 use crate::version::{file_name, free_name, versions};
 
 const PACKED: &str = "2026-11-19_export.pkl.gz";
@@ -27,6 +29,7 @@ struct Choice {
     process: bool,
     checkout: &'static str,
     artifact: &'static str,
+    notebook: &'static str,
     stored: Vec<&'static str>,
     base: Option<&'static str>,
     wanted: &'static str,
@@ -88,6 +91,7 @@ fn choices() -> impl Strategy<Value = Choice> {
             "merging",
         ]),
         select(vec!["missing", "empty", "v1", "v2", "payload", "mine", "unreadable", "unmentioned", "large"]),
+        select(vec!["none", "none", "wanted", "runs", "other port", "kernel", "unwanted", "image's"]),
     );
     let store = (
         subsequence(vec![V1, V2, PACKED], 0..=3),
@@ -137,6 +141,7 @@ fn choices() -> impl Strategy<Value = Choice> {
         process: server.2,
         checkout: server.3,
         artifact: server.4,
+        notebook: server.5,
         stored: store.0,
         base: store.1,
         wanted: store.2,
@@ -174,6 +179,7 @@ fn build(choice: &Choice) -> Worlds {
     };
     put_in_store(&mut worlds, choice);
     put_on_disk(&mut worlds, choice);
+    put_notebook(&mut worlds, choice.notebook);
     put_machine(&mut worlds, choice);
     let unused = worlds.seen.record.machine.as_ref().is_some_and(|machine| !machine.login);
     if unused || choice.machine == Rental::Arrived {
@@ -259,6 +265,24 @@ fn put_on_disk(worlds: &mut Worlds, choice: &Choice) {
         "merging" => found.unfinished = vec!["merge".to_owned()],
         _ => {}
     }
+}
+
+fn put_notebook(worlds: &mut Worlds, choice: &str) {
+    let there = Notebook { running: true, port: 8888, directory: ".".to_owned(), ..Notebook::default() };
+    let kernel = Kernel { document: None, idle: true };
+    worlds.disk.notebook = match choice {
+        "none" | "wanted" => None,
+        "other port" => Some(Notebook { port: 8889, ..there }),
+        "kernel" => Some(Notebook { port: 8889, kernels: vec![kernel], ..there }),
+        "image's" => Some(Notebook { port: 8889, given: true, ..there }),
+        _ => Some(there),
+    };
+    worlds.spec.notebook = (!matches!(choice, "none" | "unwanted")).then(|| spec::Notebook {
+        port: 8888,
+        kind: spec::NotebookKind::JupyterLab,
+        directory: ".".to_owned(),
+        packages: Vec::new(),
+    });
 }
 
 fn put_machine(worlds: &mut Worlds, choice: &Choice) {
@@ -508,6 +532,24 @@ impl Worlds {
                 let hidden = self.disk.files.as_ref().is_none_or(|files| !files.is_empty());
                 assert!(!hidden, "the marker hides what was made before it");
                 self.disk.set_up = true;
+            }
+            Kind::StartNotebook { port, directory, packages, .. } => {
+                let idle = self.disk.notebook.as_ref().is_none_or(|there| there.kernels.is_empty());
+                assert!(idle, "a notebook server was ended under its kernels");
+                self.disk.notebook = Some(Notebook {
+                    running: true,
+                    port: *port,
+                    directory: directory.clone(),
+                    packages: packages.clone(),
+                    ..Notebook::default()
+                });
+            }
+            Kind::StopNotebook => {
+                let ended = self.disk.notebook.take();
+                assert!(
+                    ended.is_some_and(|there| there.kernels.is_empty()),
+                    "it was ended under its kernels"
+                );
             }
             other => unreachable!("not on the server: {other:?}"),
         }

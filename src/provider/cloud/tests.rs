@@ -127,6 +127,27 @@ async fn one_look_costs_one_token_and_one_call_per_list() {
 }
 
 #[tokio::test]
+async fn the_token_of_an_images_notebook_is_read_and_shown_nowhere() {
+    let with_token = |change: fn(&mut Value)| async move {
+        let fake = cloud(move |_, _| {
+            let mut shown = instance("running");
+            shown["jupyter_token"] = json!("0123456789abcdef");
+            change(&mut shown);
+            say(200, &shown)
+        })
+        .await;
+        client(&fake).instance(ID).await
+    };
+    let seen = with_token(|_| {}).await.unwrap().unwrap();
+    assert_eq!(seen.notebook.as_ref().unwrap().expose(), "0123456789abcdef");
+    assert!(!format!("{seen:?}").contains("0123456789"), "{seen:?}");
+    let broken = with_token(|shown| shown["created_at"] = json!(7)).await.unwrap_err().to_string();
+    assert!(broken.contains("expected `Instance`") && !broken.contains("0123456789"), "{broken}");
+    let none = with_token(|shown| shown["jupyter_token"] = Value::Null).await.unwrap().unwrap();
+    assert_eq!(none.notebook, None);
+}
+
+#[tokio::test]
 async fn an_account_in_euros_is_told_prices_in_euros() {
     let fake = cloud(|seen, _| match seen.line.as_str() {
         "GET /v1/balance" => say(200, &json!({"amount": "12.5", "currency": "eur"})),

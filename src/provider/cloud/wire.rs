@@ -37,6 +37,8 @@ pub(super) struct Instance {
     volume_ids: Vec<Id>,
     #[serde(default, deserialize_with = "or_default")]
     tags: Vec<Tag>,
+    #[serde(default, deserialize_with = "or_default")]
+    jupyter_token: Text,
 }
 
 impl From<Instance> for facts::Instance {
@@ -62,6 +64,7 @@ impl From<Instance> for facts::Instance {
             os_volume,
             volumes,
             tags: by_key(instance.tags),
+            notebook: Some(instance.jupyter_token.0).filter(|token| !token.is_empty()).map(facts::Token::new),
         }
     }
 }

@@ -35,6 +35,8 @@ pub(super) const HELPER: &str = concat!(
     include_str!("helper/contents.py"),
     include_str!("helper/look.py"),
     include_str!("helper/processes.py"),
+    include_str!("helper/notebook.py"),
+    include_str!("helper/jupyter.py"),
     include_str!("helper/environment.py"),
     include_str!("helper/repo.py"),
     include_str!("helper/save.py"),
@@ -347,6 +349,7 @@ impl Listener<'_, '_> {
                 Word::Progress { bytes, total } => (self.told)(Told::Moved { bytes, total }),
                 Word::Resumed(bytes) => (self.told)(Told::Resumed { bytes }),
                 Word::Waiting { why, seconds } => (self.told)(Told::Waiting { why, seconds }),
+                Word::Said(line) => (self.told)(Told::Said { line }),
                 Word::Want(()) => match self.renew().await {
                     Ok(life) => ending = life.map(|life| Box::pin(tokio::time::sleep(life))),
                     Err(error) => return Heard::NotRenewed(error),

@@ -383,7 +383,7 @@ fn quoted(path: &Path) -> String {
 }
 
 /// Makes a folder whose path is short enough for ssh's sockets.
-fn control_directory() -> std::io::Result<TempDir> {
+pub(super) fn control_directory() -> std::io::Result<TempDir> {
     let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_absolute());
     let places = runtime.into_iter().chain([std::env::temp_dir(), PathBuf::from("/tmp")]);
     let mut private = tempfile::Builder::new();

@@ -79,6 +79,7 @@ impl Home {
             wanted: None,
             fresh: false,
             save: None,
+            notebook: None,
         };
         self.ask(&Ask::Probe(&request)).await.unwrap()
     }
@@ -231,8 +232,12 @@ async fn a_helper_that_nobody_listens_to_ends() {
 #[test]
 fn the_scripts_are_python_3_8() {
     for script in [super::exchange::HELPER, include_str!("launch.py")] {
-        let check = "import ast,sys; ast.parse(sys.argv[1], feature_version=(3, 8))";
-        let output = Program::new("python3").args(["-c", check, script]).output().unwrap();
+        let check = "import ast,sys; ast.parse(sys.stdin.read(), feature_version=(3, 8))";
+        let mut python = Program::new("python3");
+        python.args(["-c", check]).stdin(Stdio::piped()).stderr(Stdio::piped());
+        let mut python = python.spawn().unwrap();
+        std::io::Write::write_all(&mut python.stdin.take().unwrap(), script.as_bytes()).unwrap();
+        let output = python.wait_with_output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 }

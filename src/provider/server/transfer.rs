@@ -46,6 +46,11 @@ pub enum Told {
         /// For how long, by the clock of pauses.
         seconds: u64,
     },
+    /// A program that runs there has said something.
+    Said {
+        /// One line of it.
+        line: String,
+    },
 }
 
 /// What the helper on the laptop may know of the environment: where programs lie, and the way out.

@@ -91,6 +91,18 @@ pub enum Kind {
     Busy,
     /// A program took too long.
     Timeout,
+    /// Something else listens on the port that the notebook server is to have.
+    PortTaken,
+    /// JupyterLab is missing and can't be installed.
+    NoNotebook,
+    /// The notebook server ended by itself.
+    NotebookDied,
+    /// The notebook server doesn't take its token.
+    NotebookLocked,
+    /// The notebook server doesn't answer.
+    NotebookSilent,
+    /// Kernels run in the notebook server that was to be ended.
+    NotebookInUse,
     /// The operating system refused.
     Os,
     /// The request was refused as nonsense.
@@ -105,9 +117,12 @@ impl Kind {
     pub fn exit_code(self) -> ExitCode {
         match self {
             Self::GitDenied | Self::AgentAbsent | Self::AgentEmpty => ExitCode::Credentials,
-            Self::Occupied | Self::OtherBranch | Self::Dirty | Self::Diverged | Self::TooLarge => {
-                ExitCode::Refused
-            }
+            Self::Occupied
+            | Self::OtherBranch
+            | Self::Dirty
+            | Self::Diverged
+            | Self::TooLarge
+            | Self::NotebookInUse => ExitCode::Refused,
             Self::Changed => ExitCode::Stale,
             _ => ExitCode::Error,
         }
@@ -137,6 +152,24 @@ impl Kind {
             Self::DiskFull => "free space on the server, or choose a larger `os_volume`",
             Self::Http => {
                 "run the command again: it asks for a new link and sends or fetches what is missing"
+            }
+            Self::PortTaken => "end what listens there, or set another `port` under `[notebook]`",
+            Self::NoNotebook => {
+                "install what is missing on the server (on Ubuntu: `dacapo run -- apt-get install -y \
+                 python3-venv`), or JupyterLab itself, then run `apply` again"
+            }
+            Self::NotebookDied => {
+                "its log is `~/.dacapo/notebook/log` on the server; mend what it says, then run `apply` again"
+            }
+            Self::NotebookLocked => {
+                "take the password out of Jupyter's own settings on the server and restart it, or set \
+                 another `port` under `[notebook]`"
+            }
+            Self::NotebookSilent => {
+                "look at it on the server (`dacapo run -- tail ~/.dacapo/notebook/log`), then run `apply` again"
+            }
+            Self::NotebookInUse => {
+                "shut its kernels down in the notebook first: what they hold would be lost"
             }
             Self::TooLarge => return None,
             _ => {

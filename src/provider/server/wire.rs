@@ -7,6 +7,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::digest::ContentHash;
+use crate::facts::Token;
 
 /// What a first login learns.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -38,6 +39,46 @@ pub struct ProbeRequest {
     pub fresh: bool,
     /// Where saving to a branch is asked about: the files to take along whatever their names and sizes.
     pub save: Option<Vec<String>>,
+    /// The notebook server that the image runs, where it runs one.
+    #[serde(flatten)]
+    pub notebook: Option<GivenNotebook>,
+}
+
+/// A notebook server that came with the image.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct GivenNotebook {
+    /// Where it listens on the machine's loopback.
+    #[serde(rename = "notebook_port")]
+    pub port: u16,
+    /// What opens it, as the cloud told.
+    #[serde(rename = "secret", serialize_with = "token")]
+    pub token: Token,
+}
+
+/// Which notebook server is to run.
+#[derive(Clone, Debug, Serialize)]
+pub struct NotebookRequest {
+    /// The checkout, below the home directory.
+    pub checkout: String,
+    /// Where it is to listen on the machine's loopback.
+    pub port: u16,
+    /// The folder that it shows, below the checkout.
+    pub directory: String,
+    /// Requirements to install beside it.
+    pub packages: Vec<String>,
+    /// The one that the image runs; nothing is installed or started then.
+    #[serde(flatten)]
+    pub given: Option<GivenNotebook>,
+}
+
+/// Where a notebook server is, and what opens it.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct NotebookAddress {
+    /// Where it listens on the machine's loopback.
+    pub port: u16,
+    /// What opens it.
+    #[serde(deserialize_with = "told_token")]
+    pub token: Token,
 }
 
 /// What to push to a branch of its own, and what it must be made of.
@@ -235,6 +276,12 @@ pub(super) enum Ask<'a> {
         paths: &'a BTreeMap<String, String>,
     },
     FinishSetUp,
+    StartNotebook(&'a NotebookRequest),
+    StopNotebook,
+    NotebookAddress {
+        #[serde(flatten)]
+        given: Option<&'a GivenNotebook>,
+    },
     Outcome {
         run: &'a str,
     },
@@ -243,7 +290,16 @@ pub(super) enum Ask<'a> {
     },
 }
 
-/// A secret leaves its wrapping only here and in [`renewed`], on its way to the helper's standard input.
+/// The same for a notebook server's token.
+fn token<S: Serializer>(token: &Token, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(token.expose())
+}
+
+fn told_token<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Token, D::Error> {
+    String::deserialize(deserializer).map(Token::new)
+}
+
+/// A secret leaves its wrapping only here, in [`token`] and in [`renewed`], on its way to the helper's standard input.
 fn exposed<S: Serializer>(secret: &&SecretString, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(secret.expose_secret())
 }
@@ -283,6 +339,8 @@ pub(super) enum Word {
         why: String,
         seconds: u64,
     },
+    /// A line of a program that runs there.
+    Said(String),
     /// The link or token is no good any more.
     Want(()),
     /// The next request may come.

@@ -610,5 +610,6 @@ static CLEAN: LazyLock<Server> = LazyLock::new(|| {
         files: Some(Vec::new()),
         more_files: 0,
         processes: Vec::new(),
+        notebook: None,
     }))
 });

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
+use std::net::Ipv4Addr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use russh::server::{
 };
 use russh::{Channel, ChannelId, ChannelOpenFailure, MethodKind, MethodSet, Pty, SshId};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 use tokio::process::Command;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -48,6 +50,11 @@ pub trait Host: Send + Sync + 'static {
         MAX_SESSIONS
     }
 
+    /// Tells whether the client may be led to this port of the server's own loopback.
+    fn leads_to(&self, _port: u16) -> bool {
+        false
+    }
+
     /// Returns what is said before logging in.
     fn banner(&self) -> Option<String> {
         None
@@ -75,6 +82,16 @@ pub struct Asked<'a> {
     pub git_protocol: Option<&'a str>,
     /// The socket of the forwarded agent.
     pub agent: Option<PathBuf>,
+}
+
+/// What a client may call the server's own loopback.
+const LOOPBACK: [&str; 2] = ["127.0.0.1", "localhost"];
+
+/// Carries bytes between a channel and a port of the server until either side closes.
+async fn lead(channel: Channel<Msg>, mut far: TcpStream) {
+    far.set_nodelay(true).ok();
+    // There is nobody to tell how it ended.
+    tokio::io::copy_bidirectional(&mut channel.into_stream(), &mut far).await.ok();
 }
 
 /// Serves one connection until it ends.
@@ -196,6 +213,32 @@ impl<H: Host> Handler for Connection<H> {
         };
         self.waiting.insert(channel.id(), Waiting { channel, slot, git_protocol: None });
         reply.accept().await;
+        Ok(())
+    }
+
+    async fn channel_open_direct_tcpip(
+        &mut self,
+        channel: Channel<Msg>,
+        host: &str,
+        port: u32,
+        _: &str,
+        _: u32,
+        reply: ChannelOpenHandle,
+        _: &mut Session,
+    ) -> Result<(), russh::Error> {
+        (self.journal)(self.host.request(&self.user, format!("ssh forward {host}:{port}")));
+        let port = u16::try_from(port).ok().filter(|_| LOOPBACK.contains(&host));
+        let Some(port) = port.filter(|port| self.host.leads_to(*port)) else {
+            reply.reject(ChannelOpenFailure::AdministrativelyProhibited).await;
+            return Ok(());
+        };
+        match TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await {
+            Ok(far) => {
+                tokio::spawn(lead(channel, far));
+                reply.accept().await;
+            }
+            Err(_) => reply.reject(ChannelOpenFailure::ConnectFailed).await,
+        }
         Ok(())
     }
 

@@ -1,5 +1,6 @@
 //! Everything that runs on an instance, found by a mark in its environment, and its end.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
@@ -43,6 +44,34 @@ fn find(instance: &str, world: &Path) -> Vec<u32> {
     let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };
     let numbers = processes.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     numbers.filter(|number| *number != std::process::id() && is_marked(*number, &marks)).collect()
+}
+
+/// Returns the ports of this machine's loopback on which an instance's processes listen; none without `/proc`.
+pub fn ports(instance: &str, world: &Path) -> BTreeSet<u16> {
+    let sockets: BTreeSet<String> =
+        find(instance, world).into_iter().flat_map(descriptors).filter_map(|link| socket_of(&link)).collect();
+    let tables =
+        ["/proc/net/tcp", "/proc/net/tcp6"].map(|table| fs::read_to_string(table).unwrap_or_default());
+    tables.iter().flat_map(|table| table.lines().skip(1)).filter_map(|row| listening(row, &sockets)).collect()
+}
+
+fn descriptors(process: u32) -> Vec<String> {
+    let Ok(links) = fs::read_dir(format!("/proc/{process}/fd")) else { return Vec::new() };
+    let links = links.flatten().filter_map(|link| fs::read_link(link.path()).ok());
+    links.map(|link| link.to_string_lossy().into_owned()).collect()
+}
+
+fn socket_of(link: &str) -> Option<String> {
+    Some(link.strip_prefix("socket:[")?.strip_suffix(']')?.to_owned())
+}
+
+/// Returns the port of a row of the kernel's table that is about one of the sockets, and listens.
+fn listening(row: &str, sockets: &BTreeSet<String>) -> Option<u16> {
+    const LISTEN: &str = "0A";
+    let words: Vec<&str> = row.split_whitespace().collect();
+    let (address, state, socket) = (words.get(1)?, words.get(3)?, words.get(9)?);
+    let port = u16::from_str_radix(address.rsplit(':').next()?, 16).ok()?;
+    (*state == LISTEN && sockets.contains(*socket)).then_some(port)
 }
 
 fn mark(name: &str, value: &[u8]) -> Vec<u8> {

@@ -1,5 +1,6 @@
 //! What one instance lets in and how its commands run.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
@@ -10,7 +11,7 @@ use russh::keys::ssh_key::public::KeyData;
 use tokio::process::Command;
 
 use super::connection::{Asked, Host, MAX_SESSIONS};
-use super::descendants::{INSTANCE, WORLD};
+use super::descendants::{INSTANCE, WORLD, ports};
 use super::{Access, Hold, Inner, SshFaults, SshRequest};
 
 /// Where Ubuntu's login shells look for programs.
@@ -76,6 +77,11 @@ impl Instance {
         ]
     }
 
+    /// Returns the ports on which what runs here listens.
+    pub(super) fn ports(&self) -> BTreeSet<u16> {
+        ports(&self.access.instance, &self.servers.surroundings.directory)
+    }
+
     /// Returns the variables by which everything that runs here is found again.
     pub(super) fn marks(&self) -> [(&'static str, OsString); 2] {
         [
@@ -127,6 +133,11 @@ impl Host for Instance {
 
     fn max_sessions(&self) -> u16 {
         self.faults.max_sessions.unwrap_or(MAX_SESSIONS)
+    }
+
+    /// Its loopback is this machine's: what other programs listen on here is none of it.
+    fn leads_to(&self, port: u16) -> bool {
+        self.still_there() && self.ports().contains(&port)
     }
 
     fn banner(&self) -> Option<String> {

@@ -145,10 +145,15 @@ AuthenticationMethods publickey
 PermitRootLogin prohibit-password
 PermitUserRC no
 PermitUserEnvironment no
-AllowTcpForwarding no
 AllowStreamLocalForwarding no
 X11Forwarding no
 ";
+
+/// Returns what a connection may be led to: the loopback ports on which the instance listens as it begins.
+fn open_to(instance: &Instance) -> String {
+    let ports: Vec<String> = instance.ports().iter().map(|port| format!("127.0.0.1:{port}")).collect();
+    if ports.is_empty() { "none".to_owned() } else { ports.join(" ") }
+}
 
 /// The files of one connection; they go when this does.
 struct ConnectionFiles {
@@ -186,6 +191,8 @@ impl ConnectionFiles {
             format!("AllowAgentForwarding {}", yes_or_no(instance.forwards_below().is_some())),
             format!("MaxSessions {}", instance.max_sessions()),
             format!("SetEnv {}", environment.join(" ")),
+            "AllowTcpForwarding local".to_owned(),
+            format!("PermitOpen {}", open_to(instance)),
             format!("ForceCommand /bin/sh {}", shell_word(&self.session())?),
         ];
         if instance.banner().is_some() {

@@ -20,6 +20,7 @@ import math
 import os
 import random
 import re
+import select
 import shlex
 import shutil
 import signal
@@ -47,7 +48,7 @@ LISTED = 200
 CACHES = frozenset((
     b".dacapo", b".cache", b".bash_history", b".python_history", b".lesshst", b".viminfo", b".wget-hsts",
     b".ipython/profile_default/history.sqlite", b".local/share/jupyter/runtime", b".jupyter/lab/workspaces",
-    b".conda/pkgs", b".npm/_cacache", b".nv", b".triton/cache",
+    b".conda/pkgs", b".npm/_cacache", b".npm/_logs", b".nv", b".rustup/settings.toml", b".triton/cache",
 ))
 CACHES_ANYWHERE = frozenset((b"__pycache__", b".ipynb_checkpoints"))
 KNOWN_HOSTS = b".ssh/known_hosts"

@@ -16,9 +16,10 @@ def probe(ask, home):
         files, more = (None, 0)
         if marker is not None:
             files, more = new_files(home, marker, checkout, ask)
+        notebook, told = look_at_notebook(ask, home)
         return dict(
             about.result(), set_up=set_up, checkout=report, artifacts=artifacts, files=files, more_files=more,
-            processes=processes(home, checkout_place, marker, on_gpu.result()))
+            notebook=told, processes=processes(home, checkout_place, marker, on_gpu.result(), notebook))
 
 
 def look_at_checkout(checkout, place, save=None):

@@ -57,8 +57,8 @@ class Program:
         return None
 
 
-def processes(home, checkout, since, on_gpu):
-    """Lists programs at work, without ourselves and what carries us."""
+def processes(home, checkout, since, on_gpu, notebook=None):
+    """Lists programs at work, without ourselves, what carries us, and what the notebook server calls idle."""
     apart = ancestors(os.getpid()) | children
     found = {pid: {"pid": pid, "command": command, "why": "gpu"} for pid, command in on_gpu}
     programs = {}
@@ -74,6 +74,8 @@ def processes(home, checkout, since, on_gpu):
     # while.
     carriers = {programs[pid].parent for pid in helpers}
     shells = {pid for pid in carriers if pid in programs and programs[pid].name in SHELLS}
+    if notebook is not None:
+        apart |= sort_out_kernels(notebook, programs, found)
     for pid in sorted(set(programs) - apart - helpers - shells - set(found)):
         if any(above.pid in helpers for above in line_above(programs[pid], programs)):
             continue
@@ -84,6 +86,28 @@ def processes(home, checkout, since, on_gpu):
         except OSError:
             continue  # Gone meanwhile, or not ours to look at.
     return [found[pid] for pid in sorted(found)]
+
+
+def sort_out_kernels(notebook, programs, found):
+    """Names busy kernels by their notebooks; returns what of the notebook server is no work of anybody's."""
+    server = notebook.process[0] if notebook.process else 0
+    kernels = {}
+    for pid, program in programs.items():
+        named = (re.search(rb"/kernel-([0-9a-f-]{36})\.json$", word) for word in program.words)
+        kernels.update((text(one.group(1)), pid) for one in named if one)
+    idle = {server}
+    for kernel in notebook.kernels:
+        pid = kernels.get(kernel["id"])
+        if not kernel["idle"]:
+            name = "kernel of %s" % (kernel["document"] or "no notebook")
+            found[pid or server] = {"pid": pid or server, "command": name, "why": "busy kernel"}
+        elif pid is not None:
+            idle.add(pid)
+            found.pop(pid, None)  # What it still holds on the GPU is no more than its memory.
+    # A terminal that was left open, with nothing running in it.
+    left = (pid for pid, program in programs.items() if program.parent == server and program.is_idle_shell())
+    idle.update(left)
+    return idle
 
 
 def work_of(program, programs, home, checkout, since):

@@ -62,6 +62,7 @@ async fn a_missing_git_makes_the_checkout_unreadable_not_clean() {
         wanted: None,
         fresh: false,
         save: None,
+        notebook: None,
     };
     let probe: Probe = converse(command, &Ask::Probe(&request)).await.unwrap();
     assert_eq!(probe.git, None);
@@ -270,6 +271,7 @@ async fn the_environment_has_no_say_and_nothing_is_written() {
         wanted: None,
         fresh: false,
         save: None,
+        notebook: None,
     };
     let probe: Probe = converse(command, &Ask::Probe(&request)).await.unwrap();
     assert_eq!(dirty(&probe.checkout.unwrap()), ["modified train.py"]);

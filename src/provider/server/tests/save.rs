@@ -13,6 +13,7 @@ impl Home {
             wanted: None,
             fresh: true,
             save: Some(named.iter().map(|&name| name.to_owned()).collect()),
+            notebook: None,
         };
         let probe: Probe = self.ask(&Ask::Probe(&request)).await.unwrap();
         let checkout = probe.checkout.unwrap();
