@@ -9,6 +9,7 @@ mod load;
 mod orphans;
 mod reap;
 mod rehearse;
+mod ssh;
 mod worlds;
 
 use std::io::{self, IsTerminal as _, Write as _};
@@ -116,6 +117,8 @@ enum Command {
         #[arg(required = true, last = true, value_name = "COMMAND")]
         command: Vec<String>,
     },
+    /// Open a shell on the server, in the checkout
+    Ssh(ssh::Ssh),
     /// Show server, code, artifacts and money on one screen
     Status,
     /// End machines that are past their deadline; keep the disk where nothing shows that it may go
@@ -185,6 +188,7 @@ async fn run(arguments: Arguments) -> Result<ExitCode> {
         Command::Up(approve) => carry_out::apply(&global, &approve, Some(State::Running)).await,
         Command::Down(approve) => carry_out::apply(&global, &approve, Some(State::Absent)).await,
         Command::Run { forward_agent, command } => run_remote(&global, &command, forward_agent).await,
+        Command::Ssh(asked) => ssh::run(&global, &asked).await,
         Command::Status => status(&global).await,
         Command::Reap(asked) => reap::run(&global, &asked).await,
         Command::Orphans(asked) => orphans::run(&global, &asked).await,

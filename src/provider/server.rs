@@ -10,6 +10,7 @@ mod host_key;
 mod login;
 mod master;
 mod run;
+mod shell;
 mod transfer;
 mod trouble;
 mod wire;
@@ -192,24 +193,29 @@ impl Connection {
         }
     }
 
-    /// Returns our own `ssh` on the connection's socket, asking for the agent where that is wanted.
+    /// Returns our own `ssh` that runs a program on the connection's socket. Its own process group keeps Ctrl-C
+    /// from ending it before us.
+    fn own_ssh(&self, program: &str, arguments: &[String], with_agent: bool) -> Command {
+        let mut command = self.ssh_client(with_agent, false);
+        let words = std::iter::once(program).chain(arguments.iter().map(String::as_str)).map(shell_word);
+        command.arg(words.collect::<Vec<_>>().join(" ")).process_group(0);
+        command
+    }
+
+    /// Returns our own `ssh` on the connection's socket, asking for the agent and a terminal where they are wanted;
+    /// a command line is still to be added.
     ///
     /// With a dead connection it fails at once (`ProxyCommand=false`) instead of dialling anywhere, and it
-    /// reads no configuration. Its own process group keeps Ctrl-C from ending it before us.
-    fn own_ssh(&self, program: &str, arguments: &[String], with_agent: bool) -> Command {
+    /// reads no configuration.
+    fn ssh_client(&self, with_agent: bool, with_terminal: bool) -> Command {
         let mut command = Command::new("ssh");
         command
             .args(["-F", "none", if with_agent { "-A" } else { "-a" }, "-S"])
             .arg(self.session().control_socket())
-            .args(["-o", "BatchMode=yes", "-o", "ProxyCommand=false", "-T", "-p", "9", "none", "--"])
-            .arg(
-                std::iter::once(program)
-                    .chain(arguments.iter().map(String::as_str))
-                    .map(shell_word)
-                    .collect::<Vec<_>>()
-                    .join(" "),
-            )
-            .process_group(0)
+            .args(["-o", "BatchMode=yes", "-o", "ProxyCommand=false"])
+            // At the end of a session with a terminal it would name the host, which is `none` here.
+            .args(if with_terminal { &["-o", "LogLevel=ERROR", "-t"][..] } else { &["-T"] })
+            .args(["-p", "9", "none", "--"])
             .kill_on_drop(true)
             .env_clear()
             .envs(["PATH", "HOME"].into_iter().filter_map(|name| Some((name, std::env::var_os(name)?))));

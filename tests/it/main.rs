@@ -20,9 +20,11 @@ mod nothing_lost;
 mod prune;
 mod readme;
 mod recovery;
+mod ssh;
 mod ssh_faults;
 mod story;
 mod support;
+mod terminal;
 mod transfers;
 
 /// Here the sandbox's own SSH server serves the instances; `tests/real-server` has the system's.

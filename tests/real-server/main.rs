@@ -9,6 +9,8 @@ mod first_contact;
 #[path = "../it/interrupt.rs"]
 mod interrupt;
 mod server;
+#[path = "../it/ssh.rs"]
+mod ssh;
 #[path = "../it/ssh_faults.rs"]
 mod ssh_faults;
 #[path = "../it/story.rs"]
@@ -16,6 +18,8 @@ mod story;
 #[path = "../it/support.rs"]
 #[expect(dead_code, reason = "it is shared with `tests/it`, which needs more of it")]
 mod support;
+#[path = "../it/terminal.rs"]
+mod terminal;
 
 /// The server that serves the instances: `DACAPO_SSHD`, or where Linux keeps it.
 fn sshd() -> Option<String> {
