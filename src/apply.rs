@@ -166,6 +166,7 @@ async fn carry_out(
         }
         Kind::Pull { .. } => run.pull().await?,
         Kind::SaveBranch { snapshot, tips, tags, .. } => run.save_branch(snapshot, tips, tags).await?,
+        Kind::Commit { branch, message, files, .. } => run.commit(branch, message, files).await?,
         Kind::SetUp => run.finish_set_up().await?,
         Kind::Delete { .. } => run.end(&Goal::Absent, outcome).await?,
         Kind::DeleteVersion { object, manifests, .. } => {

@@ -4,16 +4,18 @@
 
 mod artifacts;
 mod carry_out;
+mod copy;
 mod hash;
 mod load;
 mod orphans;
 mod reap;
 mod rehearse;
+mod save;
 mod ssh;
 mod worlds;
 
 use std::io::{self, IsTerminal as _, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 
@@ -117,6 +119,10 @@ enum Command {
         #[arg(required = true, last = true, value_name = "COMMAND")]
         command: Vec<String>,
     },
+    /// Copy files to or from the server; content is verified, and what differs is replaced only when asked to
+    Cp(copy::Cp),
+    /// Commit and push what was changed on the server and store the artifacts, now; the session goes on
+    Save(save::Save),
     /// Open a shell on the server, in the checkout
     Ssh(ssh::Ssh),
     /// Show server, code, artifacts and money on one screen
@@ -188,6 +194,8 @@ async fn run(arguments: Arguments) -> Result<ExitCode> {
         Command::Up(approve) => carry_out::apply(&global, &approve, Some(State::Running)).await,
         Command::Down(approve) => carry_out::apply(&global, &approve, Some(State::Absent)).await,
         Command::Run { forward_agent, command } => run_remote(&global, &command, forward_agent).await,
+        Command::Cp(asked) => copy::run(&global, &asked).await,
+        Command::Save(asked) => save::run(&global, &asked).await,
         Command::Ssh(asked) => ssh::run(&global, &asked).await,
         Command::Status => status(&global).await,
         Command::Reap(asked) => reap::run(&global, &asked).await,
@@ -219,7 +227,10 @@ async fn show_plan(global: &Global, asked: &Asked, detailed: bool) -> Result<Exi
     let loaded = Loaded::read(global, None)?;
     let worlds = Worlds::open(global, &loaded).await?;
     let (_, _, plan) =
-        look(&worlds, &loaded, asked, |observed| plan::plan(request(&loaded, asked), observed)).await?;
+        look(&worlds, &loaded.spec, &loaded.directory, asked, |observed| {
+            plan::plan(request(&loaded, asked), observed)
+        })
+        .await?;
     print_plan(global, &plan, &worlds.prefix)?;
     Ok(if detailed && !plan.is_empty() { ExitCode::Pending } else { ExitCode::Ok })
 }
@@ -227,12 +238,13 @@ async fn show_plan(global: &Global, asked: &Asked, detailed: bool) -> Result<Exi
 /// Looks at the four worlds and plans; what the plan would bring is looked at more closely.
 async fn look(
     worlds: &Worlds,
-    loaded: &Loaded,
+    spec: &Spec,
+    directory: &Path,
     asked: &Asked,
     planned: impl Fn(&Observed) -> Result<Plan>,
 ) -> Result<(Observed, Held, Plan)> {
-    let (providers, spec) = (&worlds.providers, &loaded.spec);
-    let (observed, held) = observe(providers, spec, &loaded.directory, Reading::Remembered).await?;
+    let providers = &worlds.providers;
+    let (observed, held) = observe(providers, spec, directory, Reading::Remembered).await?;
     let mut observed = with_trash(observed, asked, worlds).await?;
     let mut plan = planned(&observed)?;
     if look_closer(providers, spec, &mut observed, &plan).await? {

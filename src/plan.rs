@@ -16,6 +16,7 @@ mod money;
 mod orphans;
 mod prune;
 mod save;
+mod save_now;
 #[cfg(test)]
 mod tests;
 mod told;
@@ -45,6 +46,7 @@ pub use machine::Candidate;
 pub use money::{Bill, Billing, Until};
 pub use orphans::{Orphan, orphans, removal};
 pub use prune::{By, Judged, Mention, Prune, PruneRequest, Pruned, Reason, Uploads, prune, unknown_artifact};
+pub use save_now::plan_save;
 pub use told::{Blocked, GuardState, Note, Shown, Work};
 pub use transfers::{Direction, Transfers, plan_transfers};
 

@@ -4,6 +4,7 @@
 //! is which. Colour never carries meaning alone.
 
 mod artifacts;
+mod copy;
 mod diff;
 mod live;
 mod orphans;
@@ -21,10 +22,11 @@ use crate::error::{Error, ExitCode};
 use crate::facts::Money;
 
 pub use artifacts::{Pin, pinned, version, versions};
+pub use copy::{Copying, copied};
 pub use diff::{Compared, Known, diff};
 pub use live::{Live, Mode};
 pub use orphans::{Fate, orphans, reaped};
-pub use plan::{refusal, render as plan, transfers};
+pub use plan::{refusal, render as plan, saved_now, saving, transfers};
 pub use prune::{prune, pruned};
 pub use status::{sandbox_bill, status, summary};
 

@@ -88,6 +88,13 @@ pub enum Blocked {
         /// The cloud's word.
         status: String,
     },
+    /// A file isn't put into a commit.
+    LeftOut {
+        /// Its path under the checkout.
+        path: String,
+        /// Why.
+        why: String,
+    },
     /// An artifact to be stored is larger than can be stored.
     TooLarge {
         /// Its name.

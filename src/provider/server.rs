@@ -3,6 +3,7 @@
 //! Every call has a deadline, and believes only what the helper's last line says. The agent is forwarded
 //! on connections that were opened for it, and nowhere else.
 
+mod copy;
 mod exchange;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
@@ -24,12 +25,13 @@ use serde::de::DeserializeOwned;
 use tokio::process::Command;
 use tokio::time::timeout;
 
+pub use copy::{Copied, Copy, Entry, Found, Moved, Side, State, copy};
 pub use host_key::HostKey;
 pub use login::{Limits, Login};
 pub use transfer::{Host, LargePush, Mint, Support, Told};
 pub use trouble::{Kind, Result, SshError, Trouble};
 pub use wire::{
-    Brought, CloneRequest, FastForwardRequest, Hello, PackRequest, Packed, ProbeRequest, PullRequest, Pulled,
+    Brought, CloneRequest, CommitRequest, FastForwardRequest, Hello, PackRequest, Packed, ProbeRequest, PullRequest, Pulled,
     SaveRequest, Sent, SurroundingsRequest, UploadSession,
 };
 
@@ -121,6 +123,13 @@ impl Connection {
         let what = format!("cannot save `{}` to a branch", ask.path);
         check_words(&what, &[&ask.url, &ask.branch], ask.snapshot.as_deref())?;
         self.ask_with_agent(&what, &Ask::Save(ask)).await
+    }
+
+    /// Commits the files that were agreed on and pushes the branch; what else differs stays as it is.
+    pub async fn commit(&mut self, ask: &CommitRequest) -> Result<Brought> {
+        let what = format!("cannot save `{}` to its branch", ask.path);
+        check_words(&what, &[&ask.url, &ask.branch], None)?;
+        self.ask_with_agent(&what, &Ask::Commit(ask)).await
     }
 
     /// Marks set-up as ended: from the first such call on, files count as new.
