@@ -7,6 +7,8 @@ mod carry_out;
 mod copy;
 mod hash;
 mod load;
+mod log;
+mod open;
 mod orphans;
 mod reap;
 mod rehearse;
@@ -16,6 +18,7 @@ mod worlds;
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
@@ -94,6 +97,11 @@ struct Approve {
     yes: bool,
 }
 
+const STATUS_EXAMPLES: &str = "Examples:
+  dacapo status              one look
+  dacapo status --watch      again every 10 seconds, until Ctrl-C
+  dacapo status --json       for programs";
+
 #[derive(Subcommand, Debug)]
 enum Command {
     /// Show what apply would do
@@ -126,7 +134,17 @@ enum Command {
     /// Open a shell on the server, in the checkout
     Ssh(ssh::Ssh),
     /// Show server, code, artifacts and money on one screen
-    Status,
+    #[command(after_help = STATUS_EXAMPLES)]
+    Status {
+        /// Look again every so many seconds, until Ctrl-C
+        #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "10",
+              value_parser = clap::value_parser!(u64).range(1..=86_400))]
+        watch: Option<u64>,
+    },
+    /// List the sessions that ended: when, what they cost, what they began and ended with
+    Log(log::Log),
+    /// Show the cloud's console page of the server
+    Open(open::Open),
     /// End machines that are past their deadline; keep the disk where nothing shows that it may go
     Reap(reap::Reap),
     /// List what bills in the account and belongs to no session.toml here
@@ -197,7 +215,10 @@ async fn run(arguments: Arguments) -> Result<ExitCode> {
         Command::Cp(asked) => copy::run(&global, &asked).await,
         Command::Save(asked) => save::run(&global, &asked).await,
         Command::Ssh(asked) => ssh::run(&global, &asked).await,
-        Command::Status => status(&global).await,
+        Command::Status { watch: None } => status(&global).await,
+        Command::Status { watch: Some(seconds) } => watch(&global, Duration::from_secs(seconds)).await,
+        Command::Log(asked) => log::run(&global, &asked).await,
+        Command::Open(asked) => open::run(&global, &asked).await,
         Command::Reap(asked) => reap::run(&global, &asked).await,
         Command::Orphans(asked) => orphans::run(&global, &asked).await,
         Command::Validate => validate(&global),
@@ -226,11 +247,10 @@ fn validate(global: &Global) -> Result<ExitCode> {
 async fn show_plan(global: &Global, asked: &Asked, detailed: bool) -> Result<ExitCode> {
     let loaded = Loaded::read(global, None)?;
     let worlds = Worlds::open(global, &loaded).await?;
-    let (_, _, plan) =
-        look(&worlds, &loaded.spec, &loaded.directory, asked, |observed| {
-            plan::plan(request(&loaded, asked), observed)
-        })
-        .await?;
+    let (_, _, plan) = look(&worlds, &loaded.spec, &loaded.directory, asked, |observed| {
+        plan::plan(request(&loaded, asked), observed)
+    })
+    .await?;
     print_plan(global, &plan, &worlds.prefix)?;
     Ok(if detailed && !plan.is_empty() { ExitCode::Pending } else { ExitCode::Ok })
 }
@@ -251,6 +271,32 @@ async fn look(
         plan = planned(&observed)?;
     }
     Ok((observed, held, plan))
+}
+
+/// Shows the status again and again: over the last one on a terminal, below it elsewhere. Ctrl-C is its end.
+async fn watch(global: &Global, pause: Duration) -> Result<ExitCode> {
+    let interrupt = interrupts();
+    let on_terminal = io::stdout().is_terminal() && !global.json;
+    loop {
+        if on_terminal {
+            report::clear_screen(&mut io::stdout().lock()).map_err(cannot_print)?;
+        }
+        tokio::select! {
+            shown = status(global) => match shown {
+                Ok(_) => {}
+                // A service that doesn't answer may do so the next time; what can't work never will.
+                Err(error) if matches!(error.kind, ExitCode::Error) => {
+                    report::error(&mut io::stderr().lock(), &error).map_err(cannot_print)?;
+                }
+                Err(error) => return Err(error),
+            },
+            () = interrupt.requested() => return Ok(ExitCode::Ok),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = interrupt.requested() => return Ok(ExitCode::Ok),
+        }
+    }
 }
 
 async fn status(global: &Global) -> Result<ExitCode> {

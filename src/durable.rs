@@ -24,6 +24,8 @@ pub enum Kept {
     Lock,
     /// The record of a session without a store.
     Record,
+    /// What is told of a machine that was ended, of a session without a store.
+    Receipt,
     /// The host key of one machine.
     KnownHosts,
     /// How ssh reaches one machine.
@@ -45,8 +47,15 @@ pub enum Moment {
 
 impl Kept {
     /// Every kind.
-    pub const ALL: [Self; 6] =
-        [Self::Spec, Self::Lock, Self::Record, Self::KnownHosts, Self::SshConfig, Self::GitCache];
+    pub const ALL: [Self; 7] = [
+        Self::Spec,
+        Self::Lock,
+        Self::Record,
+        Self::Receipt,
+        Self::KnownHosts,
+        Self::SshConfig,
+        Self::GitCache,
+    ];
 
     /// Returns its name in crash tests.
     pub fn name(self) -> &'static str {
@@ -54,6 +63,7 @@ impl Kept {
             Self::Spec => "spec",
             Self::Lock => "lock",
             Self::Record => "record",
+            Self::Receipt => "receipt",
             Self::KnownHosts => "known_hosts",
             Self::SshConfig => "ssh_config",
             Self::GitCache => "git_cache",

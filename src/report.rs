@@ -7,6 +7,7 @@ mod artifacts;
 mod copy;
 mod diff;
 mod live;
+mod log;
 mod orphans;
 mod plan;
 mod prune;
@@ -25,6 +26,7 @@ pub use artifacts::{Pin, pinned, version, versions};
 pub use copy::{Copying, copied};
 pub use diff::{Compared, Known, diff};
 pub use live::{Live, Mode};
+pub use log::log;
 pub use orphans::{Fate, orphans, reaped};
 pub use plan::{refusal, render as plan, saved_now, saving, transfers};
 pub use prune::{prune, pruned};
@@ -67,6 +69,12 @@ pub fn hash(out: &mut impl Write, path: &Path, digests: &Digests) -> io::Result<
 /// Says that nothing is to be done.
 pub fn nothing_to_do(out: &mut impl Write, session: &str) -> io::Result<()> {
     writeln!(out, "nothing to do: `{session}` is as session.toml says")
+}
+
+/// Empties a terminal's screen, for what is shown again and again.
+pub fn clear_screen(out: &mut impl Write) -> io::Result<()> {
+    write!(out, "\x1b[H\x1b[2J\x1b[3J")?;
+    out.flush()
 }
 
 /// Says where the commands of a rehearsal really run.

@@ -223,6 +223,7 @@ impl Job<'_> {
             spec: &self.loaded.spec,
             spec_directory: &self.loaded.directory,
             discards: &self.approve.asked.discard,
+            currency: &plan.money.currency,
             random: &random,
             events,
             interrupt: self.interrupt.clone(),

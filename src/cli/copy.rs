@@ -110,8 +110,7 @@ fn told(global: &Global, copied: &Copied, up: bool) -> Result<ExitCode> {
                 Found::Folder | Found::Link { .. } => None,
             })
             .collect();
-        let value =
-            serde_json::json!({"version": 1, "to": to, "files": entries, "left_out": copied.skipped});
+        let value = serde_json::json!({"version": 1, "to": to, "files": entries, "left_out": copied.skipped});
         io::Write::write_fmt(&mut out, format_args!("{value}\n"))
     } else {
         let files = |wanted: &dyn Fn(State) -> bool| -> Vec<(&str, u64)> {

@@ -59,7 +59,9 @@ impl Draft<'_> {
     fn savable_branch(&self, checkout: &Checkout) -> Result<String> {
         let repo = &self.request.spec.repo;
         let refused = |why: String, hint: &str| {
-            Error::of(ExitCode::Refused, format!("cannot save `{}` on the server", repo.path)).why(why).hint(hint)
+            Error::of(ExitCode::Refused, format!("cannot save `{}` on the server", repo.path))
+                .why(why)
+                .hint(hint)
         };
         if let Some(why) = &checkout.broken {
             return Err(refused(why.clone(), "look at it: `dacapo ssh`"));
@@ -95,7 +97,10 @@ impl Draft<'_> {
         }
         if self.observed.repo.refs.is_none() {
             let why = self.observed.repo.unreachable.clone().unwrap_or_default();
-            return Err(refused(why, "check `repo.url`, and that `ssh-add -l` shows a key which may read it"));
+            return Err(refused(
+                why,
+                "check `repo.url`, and that `ssh-add -l` shows a key which may read it",
+            ));
         }
         if !checkout.contains_wanted {
             return Err(refused(

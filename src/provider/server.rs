@@ -31,8 +31,8 @@ pub use login::{Limits, Login};
 pub use transfer::{Host, LargePush, Mint, Support, Told};
 pub use trouble::{Kind, Result, SshError, Trouble};
 pub use wire::{
-    Brought, CloneRequest, CommitRequest, FastForwardRequest, Hello, PackRequest, Packed, ProbeRequest, PullRequest, Pulled,
-    SaveRequest, Sent, SurroundingsRequest, UploadSession,
+    Brought, CloneRequest, CommitRequest, FastForwardRequest, Hello, PackRequest, Packed, ProbeRequest,
+    PullRequest, Pulled, SaveRequest, Sent, SurroundingsRequest, UploadSession,
 };
 
 use crate::error::Error;

@@ -40,12 +40,7 @@ impl Default for Copying {
 }
 
 /// Says what was copied and what was there already.
-pub fn copied(
-    out: &mut impl Write,
-    new: &[(&str, u64)],
-    same: usize,
-    left_out: &[String],
-) -> io::Result<()> {
+pub fn copied(out: &mut impl Write, new: &[(&str, u64)], same: usize, left_out: &[String]) -> io::Result<()> {
     for (place, size) in new {
         writeln!(out, "{} {}", printable(place), bytes(*size))?;
     }

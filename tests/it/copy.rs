@@ -117,7 +117,7 @@ fn paths_count_from_the_checkout_from_home_or_from_the_root_and_json_says_what_c
     let hash = project.run(&["hash", "session.toml", "--json"]).exits(0).json();
     let told = project.dacapo(&["--json", "cp", ":renamed", "back"]).exits(0).json();
     let path = project.path().canonicalize().unwrap().join("back");
-    let file = json!({"path": path, "size": size, "content": hash["content"], "copied": true, "replaced": false});
+    let file = json!({"path": path, "size": size, "content": hash["files"][0]["content"], "copied": true, "replaced": false});
     assert_eq!(told, json!({"version": 1, "to": "laptop", "files": [file], "left_out": []}));
 }
 
@@ -147,23 +147,23 @@ fn what_makes_no_sense_is_refused_and_says_what_would() {
 #[test]
 fn a_copy_that_breaks_off_leaves_no_part_and_the_next_one_goes_on() {
     let project = up();
-    fs::create_dir(project.path().join("data")).unwrap();
-    fs::write(project.path().join("data/a"), "first").unwrap();
+    fs::create_dir(project.path().join("stuff")).unwrap();
+    fs::write(project.path().join("stuff/a"), "first").unwrap();
     let noise: Vec<u8> = (0..8_000_000_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 23) as u8).collect();
-    fs::write(project.path().join("data/b"), &noise).unwrap();
-    let there = project.server().join("lesson3/data");
+    fs::write(project.path().join("stuff/b"), &noise).unwrap();
+    let there = project.server().join("lesson3/stuff");
     project.ssh_faults(&json!({"cut": {"after_bytes": 2_000_000}}));
-    project.dacapo(&["cp", "-r", "data", ":"]).exits(1).says("run the same command again");
+    project.dacapo(&["cp", "-r", "stuff", ":"]).exits(1).says("run the same command again");
     until("the part is gone", || tree(&there) == [(b"a".to_vec(), "first".to_owned())]);
     project.ssh_faults(&json!({}));
-    project.dacapo(&["cp", "-r", "data", ":"]).exits(0).says("1 file(s) copied; 1 already there");
+    project.dacapo(&["cp", "-r", "stuff", ":"]).exits(0).says("1 file(s) copied; 1 already there");
     assert!(fs::read(there.join("b")).unwrap() == noise);
 
-    fs::remove_dir_all(project.path().join("data")).unwrap();
+    fs::remove_dir_all(project.path().join("stuff")).unwrap();
     project.ssh_faults(&json!({"bytes_per_second": 500_000}));
-    let command = Started::new(&project, &["cp", "-r", ":data", "data"]);
-    let part = || tree(&project.path().join("data")).iter().any(|(_, text)| text.len() > 10_000);
-    until("a part is there", || project.path().join("data").is_dir() && part());
+    let command = Started::new(&project, &["cp", "-r", ":stuff", "stuff"]);
+    let part = || tree(&project.path().join("stuff")).iter().any(|(_, text)| text.len() > 10_000);
+    until("a part is there", || project.path().join("stuff").is_dir() && part());
     command.signal("INT");
     command.end().exits(130);
     until("the part is gone", || !part());

@@ -15,6 +15,7 @@ mod hash;
 mod hostile;
 mod interrupt;
 mod killed;
+mod log;
 mod matrix;
 mod nothing_bills;
 mod nothing_lost;
@@ -28,6 +29,7 @@ mod story;
 mod support;
 mod terminal;
 mod transfers;
+mod watch;
 
 /// Here the sandbox's own SSH server serves the instances; `tests/real-server` has the system's.
 fn sshd() -> Option<String> {

@@ -23,7 +23,8 @@ fn remote(project: &Project, arguments: &[&str]) -> String {
 fn move_on(project: &Project) {
     let tree = remote(project, &["rev-parse", "main^{tree}"]);
     let identity = ["-c", "user.name=other", "-c", "user.email=other@example.invalid"];
-    let commit = remote(project, &[&identity[..], &["commit-tree", "-p", "main", "-m", "theirs", &tree]].concat());
+    let commit =
+        remote(project, &[&identity[..], &["commit-tree", "-p", "main", "-m", "theirs", &tree]].concat());
     remote(project, &["update-ref", "refs/heads/main", &commit]);
 }
 
@@ -36,7 +37,13 @@ fn what_git_add_would_take_is_listed_committed_pushed_and_the_model_is_stored() 
     let project = up();
     project.on_server("echo more >> train.py; mkdir -p new; echo x > 'new/a b'; git rm -q README.md; echo model > export.pkl");
     let ran = save(&project).exits(0);
-    for said in ["modified: train.py", "untracked: new/a b", "deleted: README.md", "saved: `main` is at", "saved: model is version"] {
+    for said in [
+        "modified: train.py",
+        "untracked: new/a b",
+        "deleted: README.md",
+        "saved: `main` is at",
+        "saved: model is version",
+    ] {
         assert!(ran.stdout.contains(said), "`{said}` is not in\n{}", ran.stdout);
     }
     assert_eq!(remote(&project, &["log", "-1", "--format=%s", "main"]), "what I did");

@@ -245,11 +245,15 @@ fn refused(states: &[State], places: &[String], overwrite: bool, on: &str) -> Re
     };
     if of(State::Blocked).next().is_some() {
         let error = refusal(State::Blocked, "is there, and is of another kind");
-        return Err(SshError::new(Trouble::Said(Kind::Occupied), error.hint("move it away, or choose another place")));
+        return Err(SshError::new(
+            Trouble::Said(Kind::Occupied),
+            error.hint("move it away, or choose another place"),
+        ));
     }
     if !overwrite && of(State::Different).next().is_some() {
         let error = refusal(State::Different, "is there with another content");
-        let error = error.hint("choose another place, or replace it with `--overwrite`: its content is gone then");
+        let error =
+            error.hint("choose another place, or replace it with `--overwrite`: its content is gone then");
         return Err(SshError::new(Trouble::Said(Kind::Occupied), error));
     }
     Ok(())
@@ -273,9 +277,11 @@ impl Script {
             }
             Side::Laptop(folder) => {
                 let mut command = Command::new("python3");
-                command.args(["-IS", "-c", SCRIPT, part]).arg(folder).process_group(0).kill_on_drop(true);
+                command.args(["-IS", "-c", SCRIPT, part]).arg(folder).process_group(0);
                 command.env_clear();
-                command.envs(["PATH", "HOME"].into_iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
+                command.envs(
+                    ["PATH", "HOME"].into_iter().filter_map(|name| Some((name, std::env::var_os(name)?))),
+                );
                 ("this laptop", command)
             }
         };
