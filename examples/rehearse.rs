@@ -47,6 +47,7 @@ async fn session(world: &Ready, folder: &Path) -> Result<()> {
             spec: &spec,
             spec_directory: folder,
             discards: &[],
+            currency: &plan.money.currency,
             random: &random,
             events: event::Sender::channel().0,
             interrupt: Interrupt::default(),

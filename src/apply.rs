@@ -72,6 +72,8 @@ pub struct Context<'a> {
     pub spec_directory: &'a Path,
     /// Losses named with `--discard`.
     pub discards: &'a [Discard],
+    /// The account's currency.
+    pub currency: &'a str,
     /// A source of fresh random words, for nonces.
     pub random: &'a (dyn Fn() -> String + Sync),
     /// Where events go.
@@ -112,6 +114,7 @@ async fn act(actions: &[Action], context: &Context<'_>, hold: &mut Hold) -> Outc
     let mut outcome = Outcome::default();
     let mut failed: Vec<usize> = Vec::new();
     let mut shared = Shared::default();
+    write_receipts(context, hold).await;
     for action in actions {
         let held_up = action.after().iter().any(|id| failed.contains(id));
         if held_up || context.interrupt.is_requested() {
@@ -135,7 +138,20 @@ async fn act(actions: &[Action], context: &Context<'_>, hold: &mut Hold) -> Outc
     if let Err(error) = hold.write_notes(context.providers).await {
         outcome.error.get_or_insert(error);
     }
+    write_receipts(context, hold).await;
     outcome
+}
+
+/// Puts the receipts of machines that are gone beside the record, which held them until now.
+///
+/// Where that fails the record goes on holding them, for the next run; the end itself is done.
+async fn write_receipts(context: &Context<'_>, hold: &mut Hold) {
+    for receipt in hold.record().receipts.clone() {
+        if context.providers.memory.write_receipt(&receipt).await.is_ok() {
+            // Written with the release of the lease: the same receipt twice is one.
+            hold.note(hold.record().clone().with_written(&receipt));
+        }
+    }
 }
 
 async fn carry_out(
@@ -168,6 +184,7 @@ async fn carry_out(
         Kind::SaveBranch { snapshot, tips, tags, .. } => run.save_branch(snapshot, tips, tags).await?,
         Kind::StartNotebook { .. } => run.start_notebook().await?,
         Kind::StopNotebook => run.stop_notebook().await?,
+        Kind::Commit { branch, message, files, .. } => run.commit(branch, message, files).await?,
         Kind::SetUp => run.finish_set_up().await?,
         Kind::Delete { .. } => run.end(&Goal::Absent, outcome).await?,
         Kind::DeleteVersion { object, manifests, .. } => {

@@ -4,20 +4,25 @@
 
 mod artifacts;
 mod carry_out;
+mod copy;
 mod doctor;
 mod hash;
 mod load;
+mod log;
 mod login;
 mod notebook;
+mod open;
 mod orphans;
 mod reap;
 mod rehearse;
+mod save;
 mod saved;
 mod shell;
+mod ssh;
 mod worlds;
 
 use std::io::{self, IsTerminal as _, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -139,6 +144,11 @@ struct Approve {
     yes: bool,
 }
 
+const STATUS_EXAMPLES: &str = "Examples:
+  dacapo status              one look
+  dacapo status --watch      again every 10 seconds, until Ctrl-C
+  dacapo status --json       for programs";
+
 #[derive(Subcommand, Debug)]
 enum Command {
     /// Show what apply would do
@@ -172,8 +182,24 @@ enum Command {
     },
     /// Open the way to the notebook on the server, and print the address that opens it
     Notebook(notebook::Notebook),
+    /// Copy files to or from the server; content is verified, and what differs is replaced only when asked to
+    Cp(copy::Cp),
+    /// Commit and push what was changed on the server and store the artifacts, now; the session goes on
+    Save(save::Save),
+    /// Open a shell on the server, in the checkout
+    Ssh(ssh::Ssh),
     /// Show server, code, artifacts and money on one screen
-    Status,
+    #[command(after_help = STATUS_EXAMPLES)]
+    Status {
+        /// Look again every so many seconds, until Ctrl-C
+        #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "10",
+              value_parser = clap::value_parser!(u64).range(1..=86_400))]
+        watch: Option<u64>,
+    },
+    /// List the sessions that ended: when, what they cost, what they began and ended with
+    Log(log::Log),
+    /// Show the cloud's console page of the server
+    Open(open::Open),
     /// End machines that are past their deadline; keep the disk where nothing shows that it may go
     Reap(reap::Reap),
     /// List what bills in the account and belongs to no session.toml here
@@ -273,6 +299,10 @@ impl Command {
                 | Self::Down(_)
                 | Self::Run { .. }
                 | Self::Notebook(_)
+                | Self::Cp(_)
+                | Self::Save(_)
+                | Self::Ssh(_)
+                | Self::Status { watch: Some(_) }
                 | Self::Reap(_)
                 | Self::Artifacts(_)
         )
@@ -288,7 +318,13 @@ async fn carried_out(global: &Global, command: Command) -> Result<ExitCode> {
         Command::Down(approve) => carry_out::apply(global, &approve, Some(State::Absent)).await,
         Command::Run { forward_agent, command } => run_remote(global, &command, forward_agent).await,
         Command::Notebook(asked) => notebook::run(global, &asked).await,
-        Command::Status => status(global).await,
+        Command::Cp(asked) => copy::run(global, &asked).await,
+        Command::Save(asked) => save::run(global, &asked).await,
+        Command::Ssh(asked) => ssh::run(global, &asked).await,
+        Command::Status { watch: None } => status(global).await,
+        Command::Status { watch: Some(seconds) } => watch(global, Duration::from_secs(seconds)).await,
+        Command::Log(asked) => log::run(global, &asked).await,
+        Command::Open(asked) => open::run(global, &asked).await,
         Command::Reap(asked) => reap::run(global, &asked).await,
         Command::Orphans(asked) => orphans::run(global, &asked).await,
         Command::Validate => validate(global),
@@ -323,8 +359,10 @@ fn validate(global: &Global) -> Result<ExitCode> {
 async fn show_plan(global: &Global, asked: &Asked, shown: &Shown) -> Result<ExitCode> {
     let loaded = Loaded::read(global, None)?;
     let worlds = Worlds::open(global, &loaded).await?;
-    let (_, _, plan) =
-        look(&worlds, &loaded, asked, |observed| plan::plan(request(&loaded, asked), observed)).await?;
+    let (_, _, plan) = look(&worlds, &loaded.spec, &loaded.directory, asked, |observed| {
+        plan::plan(request(&loaded, asked), observed)
+    })
+    .await?;
     if let Some(number) = shown.explain {
         explain(&plan, number, &worlds.prefix)?;
     } else if shown.markdown {
@@ -353,18 +391,45 @@ fn explain(plan: &Plan, number: usize, prefix: &str) -> Result<()> {
 /// Looks at the four worlds and plans; what the plan would bring is looked at more closely.
 async fn look(
     worlds: &Worlds,
-    loaded: &Loaded,
+    spec: &Spec,
+    directory: &Path,
     asked: &Asked,
     planned: impl Fn(&Observed) -> Result<Plan>,
 ) -> Result<(Observed, Held, Plan)> {
-    let (providers, spec) = (&worlds.providers, &loaded.spec);
-    let (observed, held) = observe(providers, spec, &loaded.directory, Reading::Remembered).await?;
+    let providers = &worlds.providers;
+    let (observed, held) = observe(providers, spec, directory, Reading::Remembered).await?;
     let mut observed = with_trash(observed, asked, worlds).await?;
     let mut plan = planned(&observed)?;
     if look_closer(providers, spec, &mut observed, &plan).await? {
         plan = planned(&observed)?;
     }
     Ok((observed, held, plan))
+}
+
+/// Shows the status again and again: over the last one on a terminal, below it elsewhere. Ctrl-C is its end.
+async fn watch(global: &Global, pause: Duration) -> Result<ExitCode> {
+    let interrupt = interrupts(global);
+    let on_terminal = io::stdout().is_terminal() && !global.json;
+    loop {
+        if on_terminal {
+            report::clear_screen(&mut io::stdout().lock()).map_err(cannot_print)?;
+        }
+        tokio::select! {
+            shown = status(global) => match shown {
+                Ok(_) => {}
+                // A service that doesn't answer may do so the next time; what can't work never will.
+                Err(error) if matches!(error.kind, ExitCode::Error) => {
+                    report::error(&mut io::stderr().lock(), &error).map_err(cannot_print)?;
+                }
+                Err(error) => return Err(error),
+            },
+            () = interrupt.requested() => return Ok(ExitCode::Ok),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = interrupt.requested() => return Ok(ExitCode::Ok),
+        }
+    }
 }
 
 async fn status(global: &Global) -> Result<ExitCode> {

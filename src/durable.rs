@@ -24,6 +24,8 @@ pub enum Kept {
     Lock,
     /// The record of a session without a store.
     Record,
+    /// What is told of a machine that was ended, of a session without a store.
+    Receipt,
     /// The host key of one machine.
     KnownHosts,
     /// How ssh reaches one machine.
@@ -49,10 +51,11 @@ pub enum Moment {
 
 impl Kept {
     /// Every kind.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Spec,
         Self::Lock,
         Self::Record,
+        Self::Receipt,
         Self::KnownHosts,
         Self::SshConfig,
         Self::Plan,
@@ -66,6 +69,7 @@ impl Kept {
             Self::Spec => "spec",
             Self::Lock => "lock",
             Self::Record => "record",
+            Self::Receipt => "receipt",
             Self::KnownHosts => "known_hosts",
             Self::SshConfig => "ssh_config",
             Self::Plan => "plan",

@@ -44,6 +44,12 @@ impl Serialize for Money {
     }
 }
 
+impl<'de> Deserialize<'de> for Money {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        f64::deserialize(deserializer).map(Self::from_units)
+    }
+}
+
 impl std::ops::Add for Money {
     type Output = Self;
     fn add(self, other: Self) -> Self {

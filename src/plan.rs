@@ -19,6 +19,7 @@ mod only;
 mod orphans;
 mod prune;
 mod save;
+mod save_now;
 #[cfg(test)]
 mod tests;
 mod told;
@@ -50,6 +51,7 @@ pub use money::{Bill, Billing, Until};
 pub use only::Part;
 pub use orphans::{Orphan, orphans, removal};
 pub use prune::{By, Judged, Mention, Prune, PruneRequest, Pruned, Reason, Uploads, prune, unknown_artifact};
+pub use save_now::plan_save;
 pub use told::{Blocked, GuardState, Note, Shown, Work};
 pub use transfers::{Direction, Transfers, plan_transfers};
 

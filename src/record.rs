@@ -16,10 +16,12 @@ use crate::guard::{self, Proof};
 use crate::world::Machine;
 
 mod lease;
+mod receipt;
 #[cfg(test)]
 mod tests;
 
 pub use lease::{Elsewhere, LEASE};
+pub use receipt::{Code, RECEIPTS, Receipt, folder as receipts_of};
 
 /// How long an unclear create may take to show: list lag plus the latest arrival of a POST, plus one.
 pub const QUIET_WINDOW: SignedDuration = SignedDuration::from_secs(180);
@@ -81,6 +83,9 @@ pub struct Record {
     /// When `reap` was last seen to look after it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reaped: Option<Timestamp>,
+    /// Receipts of machines that are gone, until they are written beside the record.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub receipts: Vec<Receipt>,
     /// Ids of the last machines that the cloud itself said are gone: the list may show them a little longer.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gone: Vec<String>,
@@ -145,6 +150,9 @@ pub struct Rented {
     /// What was last brought to it or stored from it.
     #[serde(default)]
     pub base: Base,
+    /// What had been brought to it when its set-up ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub brought: Option<Base>,
     /// Set right before the delete call: from then on the machine's absence is our doing.
     #[serde(default)]
     pub ending: Option<Ended>,
@@ -206,6 +214,9 @@ pub struct Ended {
     /// The disk that stays.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kept: Option<Disk>,
+    /// What is to be told of it once it is gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub receipt: Option<Box<Receipt>>,
 }
 
 impl Record {
@@ -224,6 +235,7 @@ impl Record {
             ended: None,
             spec: Vec::new(),
             reaped: None,
+            receipts: Vec::new(),
             gone: Vec::new(),
         }
     }
@@ -304,6 +316,7 @@ impl Record {
             host_key: None,
             login: false,
             base: booted.as_ref().map(|disk| disk.base.clone()).unwrap_or_default(),
+            brought: booted.as_ref().map(|disk| disk.base.clone()),
             booted,
             os_volume: None,
             ending: None,
@@ -346,9 +359,18 @@ impl Record {
         Self { disk: Some(Disk { volume, location, asked, host_key, base }), ..self.without_machine() }
     }
 
+    /// Returns the record with this receipt written.
+    #[must_use]
+    pub fn with_written(mut self, receipt: &Receipt) -> Self {
+        self.receipts.retain(|other| other != receipt);
+        self
+    }
+
     /// Takes a receipt over. It goes on explaining volumes that outlived the machines before.
     fn close(&mut self, ending: Option<Ended>) {
         let Some(mut ending) = ending else { return };
+        self.receipts.extend(ending.receipt.take().map(|receipt| *receipt));
+        self.receipts.drain(..self.receipts.len().saturating_sub(REMEMBERED));
         let earlier = self.ended.take().map(|ended| ended.volumes).unwrap_or_default();
         let unheard: Vec<String> = earlier.into_iter().filter(|id| !ending.volumes.contains(id)).collect();
         ending.volumes.extend(unheard.into_iter().take(REMEMBERED));
@@ -375,6 +397,7 @@ impl Record {
                     booted: None,
                     os_volume: instance.os_volume.clone(),
                     base: Base::default(),
+                    brought: None,
                     ending: None,
                 });
                 self
@@ -698,8 +721,14 @@ fn end(
     }
     hand.proof = Some(proof);
     let mut ending = record.clone();
-    ending.machine.as_mut().expect("it was matched").ending =
-        Some(Ended { id: machine.id.clone(), at: view.now, volumes, discarded: Vec::new(), kept });
+    ending.machine.as_mut().expect("it was matched").ending = Some(Ended {
+        id: machine.id.clone(),
+        at: view.now,
+        volumes,
+        discarded: Vec::new(),
+        kept,
+        receipt: None,
+    });
     Step::Write(Box::new(ending))
 }
 

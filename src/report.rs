@@ -4,10 +4,12 @@
 //! is which. Colour never carries meaning alone.
 
 mod artifacts;
+mod copy;
 mod diff;
 mod doctor;
 mod explain;
 mod live;
+mod log;
 mod markdown;
 mod notebook;
 mod orphans;
@@ -25,14 +27,16 @@ use crate::error::{Error, ExitCode};
 use crate::facts::Money;
 
 pub use artifacts::{Pin, pinned, version, versions};
+pub use copy::{Copying, copied};
 pub use diff::{Compared, Known, diff};
 pub use doctor::{Check, checks};
 pub use explain::explain;
 pub use live::{Live, Mode};
+pub use log::log;
 pub use markdown::markdown;
 pub use notebook::{Way, notebook, way};
 pub use orphans::{Fate, orphans, reaped};
-pub use plan::{refusal, render as plan, transfers};
+pub use plan::{refusal, render as plan, saved_now, saving, transfers};
 pub use prune::{prune, pruned};
 pub use status::{sandbox_bill, status, summary};
 
@@ -73,6 +77,12 @@ pub fn hash(out: &mut impl Write, path: &Path, digests: &Digests) -> io::Result<
 /// Says that nothing is to be done.
 pub fn nothing_to_do(out: &mut impl Write, session: &str) -> io::Result<()> {
     writeln!(out, "nothing to do: `{session}` is as session.toml says")
+}
+
+/// Empties a terminal's screen, for what is shown again and again.
+pub fn clear_screen(out: &mut impl Write) -> io::Result<()> {
+    write!(out, "\x1b[H\x1b[2J\x1b[3J")?;
+    out.flush()
 }
 
 /// Says where the commands of a rehearsal really run.

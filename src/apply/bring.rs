@@ -30,7 +30,13 @@ impl Run<'_, '_> {
         let mut connection = self.connect(false).await?;
         let marked = connection.finish_set_up().await;
         connection.close().await;
-        Ok(marked?)
+        marked?;
+        let mut record = self.hold.record().clone();
+        if let Some(machine) = &mut record.machine {
+            machine.brought = Some(machine.base.clone());
+        }
+        self.hold.note(record);
+        Ok(())
     }
 
     /// Where an artifact lies below the folder that stands for the home directory.

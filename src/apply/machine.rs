@@ -17,7 +17,7 @@ use crate::plan::{Candidate, artifact_paths, evidence, stored_contents};
 use crate::provider::cloud::{Created, Deleted, Order};
 use crate::provider::http::Moment;
 use crate::provider::server::HostKey;
-use crate::record::{self, Goal, Hand, Intent, Record, Rented, Step, Stop, View, next};
+use crate::record::{self, Goal, Hand, Intent, Receipt, Record, Rented, Step, Stop, View, next};
 use crate::spec::State;
 use crate::world::Machine;
 
@@ -387,9 +387,28 @@ impl Run<'_, '_> {
                         return Err(error);
                     }
                 },
+                Step::Write(record) => {
+                    let record = self.with_receipt(*record, &look);
+                    self.hold.write(self.context.providers, record).await?;
+                }
                 step => self.common(step).await?,
             }
         }
+    }
+
+    /// Fills in what is to be told of the machine once it is gone, as long as it is there to be told of.
+    fn with_receipt(&self, mut record: Record, look: &Look) -> Record {
+        let (Some(machine), Some(instance)) = (&mut record.machine, &look.recorded) else { return record };
+        let Some(mut ending) = machine.ending.take() else { return record };
+        if ending.receipt.is_none() {
+            let session = &record.session;
+            let mut receipt = Receipt::of(session, machine, instance, ending.at, self.context.currency);
+            receipt.discarded = self.context.discards.iter().map(ToString::to_string).collect();
+            receipt.kept_disk = ending.kept.as_ref().map(|disk| disk.volume.clone());
+            ending.receipt = Some(Box::new(receipt));
+        }
+        machine.ending = Some(ending);
+        record
     }
 
     /// Looks at all four worlds again and judges what is there now.

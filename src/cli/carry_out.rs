@@ -1,5 +1,6 @@
 //! `apply`, `up` and `down`: plan, approve, take the lease, look again, act, until nothing is left.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io::{self, Write as _};
 use std::path::Path;
@@ -25,7 +26,7 @@ use crate::plan::{self, Kind, Note, Plan, Transfers, artifact_paths};
 use crate::provider::repo::{checkout_root, speaks_ssh};
 use crate::provider::server::Host;
 use crate::report::{self, Live, Mode};
-use crate::spec::{Spec, State};
+use crate::spec::{OnAbsent, Spec, State};
 
 /// An approved plan may uncover a world that needs another: found machines, repaired ones.
 pub(super) const ROUNDS: usize = 4;
@@ -49,6 +50,8 @@ pub(super) enum Wish<'a> {
     Session,
     /// Artifacts are moved, and nothing else.
     Transfers(&'a Moved),
+    /// What was changed on the server is saved, under these words.
+    Save(&'a str),
 }
 
 pub(super) async fn apply(global: &Global, approve: &Approve, state: Option<State>) -> Result<ExitCode> {
@@ -131,12 +134,50 @@ pub(super) async fn transfer(global: &Global, approve: &Approve, moved: &Moved) 
     if plan.blocked.is_empty() { Ok(ExitCode::Ok) } else { Err(left_over(&plan)) }
 }
 
+/// Saves what was changed on the server, and leaves everything else as it is.
+pub(super) async fn save(global: &Global, approve: &Approve, message: &str) -> Result<ExitCode> {
+    let loaded = Loaded::read(global, None)?;
+    let worlds = Worlds::open(global, &loaded).await?;
+    let wish = Wish::Save(message);
+    let job = Job { global, approve, loaded: &loaded, worlds: &worlds, wish, interrupt: interrupts(global) };
+    let (_, held, plan) = job.look().await?;
+    job.print(&plan)?;
+    if !plan.actions.is_empty() {
+        approved(approve.yes, &job.interrupt).await?;
+        let outcome = job.act(&plan, held).await?;
+        if let Some(code) = job.told(outcome).await? {
+            return Ok(code);
+        }
+        if !global.json {
+            job.tell_saved(&plan).await?;
+        }
+    }
+    if plan.blocked.is_empty() { Ok(ExitCode::Ok) } else { Err(left_over(&plan)) }
+}
+
 impl Job<'_> {
+    /// Says where everything is now, as the worlds say it.
+    async fn tell_saved(&self, plan: &Plan) -> Result<()> {
+        let (observed, _, _) = self.look().await?;
+        let base = observed.record.machine.map(|machine| machine.base).unwrap_or_default();
+        let stored = plan.actions.iter().filter_map(|action| match action.kind() {
+            Kind::Store { artifact, .. } => Some((artifact.as_str(), &base.artifacts.get(artifact)?.version)),
+            _ => None,
+        });
+        let stored: Vec<(&str, &str)> = stored.map(|(name, version)| (name, version.as_str())).collect();
+        let commits = plan.actions.iter().any(|action| matches!(action.kind(), Kind::Commit { .. }));
+        let code = commits.then_some((base.branch, base.commit));
+        let code = match &code {
+            Some((Some(branch), Some(commit))) => Some((branch.as_str(), commit.as_str())),
+            _ => None,
+        };
+        report::saved_now(&mut io::stdout().lock(), code, &stored).map_err(cannot_print)
+    }
+
     /// Looks at the four worlds and plans again, for comparing with what was approved.
     async fn look_again(&self) -> Result<Plan> {
-        let loaded = self.loaded;
-        let (observed, _) =
-            observe(&self.worlds.providers, &loaded.spec, &loaded.directory, Reading::Remembered).await?;
+        let (spec, directory) = (self.looked_for(), &self.loaded.directory);
+        let (observed, _) = observe(&self.worlds.providers, &spec, directory, Reading::Remembered).await?;
         let observed = with_trash(observed, &self.approve.asked, self.worlds).await?;
         let laptop = self.files_on_laptop().await?;
         self.planned(&observed, laptop.as_ref())
@@ -145,16 +186,31 @@ impl Job<'_> {
     /// Looks at the four worlds and plans.
     pub(super) async fn look(&self) -> Result<(Observed, Held, Plan)> {
         let laptop = self.files_on_laptop().await?;
-        look(self.worlds, self.loaded, &self.approve.asked, |observed| {
+        let (spec, directory) = (self.looked_for(), &self.loaded.directory);
+        look(self.worlds, &spec, directory, &self.approve.asked, |observed| {
             self.planned(observed, laptop.as_ref())
         })
         .await
+    }
+
+    /// The spec to look by: what may be pushed is told where the end would push it.
+    fn looked_for(&self) -> Cow<'_, Spec> {
+        let spec = &self.loaded.spec;
+        match self.wish {
+            Wish::Session | Wish::Transfers(_) => Cow::Borrowed(spec),
+            Wish::Save(_) => {
+                let mut spec = spec.clone();
+                (spec.state, spec.repo.on_absent) = (State::Absent, OnAbsent::SaveBranch);
+                Cow::Owned(spec)
+            }
+        }
     }
 
     fn planned(&self, observed: &Observed, laptop: Option<&BTreeMap<String, ArtifactFile>>) -> Result<Plan> {
         let request = request(self.loaded, &self.approve.asked);
         match self.wish {
             Wish::Session => plan::plan(request, observed),
+            Wish::Save(message) => plan::plan_save(request, observed, message),
             Wish::Transfers(Moved { direction, names, .. }) => {
                 plan::plan_transfers(request, observed, Transfers { direction: *direction, names, laptop })
             }
@@ -174,6 +230,9 @@ impl Job<'_> {
             _ if self.global.quiet => Ok(()),
             Wish::Transfers(_) if !self.global.json => {
                 report::transfers(&mut io::stdout().lock(), plan).map_err(cannot_print)
+            }
+            Wish::Save(_) if !self.global.json => {
+                report::saving(&mut io::stdout().lock(), plan).map_err(cannot_print)
             }
             _ => print_plan(self.global, plan, &self.worlds.prefix),
         }
@@ -202,6 +261,7 @@ impl Job<'_> {
             spec: &self.loaded.spec,
             spec_directory: &self.loaded.directory,
             discards: &self.approve.asked.discard,
+            currency: &plan.money.currency,
             random: &random,
             events,
             interrupt: self.interrupt.clone(),

@@ -131,22 +131,21 @@ async fn find<'p>(
     find_lost(places, session, store).await
 }
 
-/// Starts a record for a session whose own is gone from its store: what is asked of it stands in session.toml, where
-/// that is at hand, else in the machine's tags. A record that was never in a store is on some laptop, and that one's.
+/// Starts a record for a session whose own is gone from its store, where session.toml is at hand and says what is asked of
+/// it. Anything else is somebody's whose word isn't here: a record that was never in a store is on some laptop.
 async fn find_lost<'p>(
     places: &'p [Place],
     session: &str,
     store: &str,
 ) -> Result<(Option<&'p Place>, Option<Held>)> {
-    for place in places.iter().filter(|place| place.loaded.spec.store.is_some()) {
+    let ours = |place: &&Place| place.loaded.spec.store.is_some() && place.loaded.spec.name == session;
+    for place in places.iter().filter(ours) {
         let look = place.worlds.providers.memory.look(session).await?;
         if look.store.id != store {
             continue;
         }
-        let mut record = Record::start(session, store, Some(look.store.now));
-        if place.loaded.spec.name == session {
-            record.spec = place.loaded.spec.to_lines();
-        }
+        let record = Record::start(session, store, Some(look.store.now));
+        let record = Record { spec: place.loaded.spec.to_lines(), ..record };
         return Ok((Some(place), Some(Held { record, rev: None, age_seconds: 0 })));
     }
     Ok((None, None))

@@ -198,6 +198,17 @@ pub enum Kind {
     },
     /// End the notebook server that was started by us; no kernel runs in it.
     StopNotebook,
+    /// Commit what differs on the server and push it to the branch that the checkout is on.
+    Commit {
+        /// The branch.
+        branch: String,
+        /// What the commit says.
+        message: String,
+        /// What is in it: path, how it differs, size; nothing where there are only commits to push.
+        files: Vec<(String, String, Option<u64>)>,
+        /// Where the branch is now.
+        head: Option<String>,
+    },
     /// Mark the end of set-up: what is newer on the disk from then on is somebody's work.
     SetUp,
     /// Delete the machine and its volumes, once it is proven that nothing on them is lost.

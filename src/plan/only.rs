@@ -71,7 +71,9 @@ impl Kind {
             | Self::Purge { .. }
             | Self::KeepDisk { .. }
             | Self::DeleteVolume { .. } => Part::Machine,
-            Self::Clone { .. } | Self::FastForward { .. } | Self::SaveBranch { .. } => Part::Code,
+            Self::Clone { .. } | Self::FastForward { .. } | Self::SaveBranch { .. } | Self::Commit { .. } => {
+                Part::Code
+            }
             Self::Store { .. } | Self::Pull { .. } | Self::DeleteVersion { .. } => Part::Artifacts,
             Self::StartNotebook { .. } | Self::StopNotebook => Part::Notebook,
         }

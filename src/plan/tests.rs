@@ -164,7 +164,7 @@ fn file(content: &str) -> ArtifactFile {
 
 fn ended(id: &str, volumes: &[&str]) -> Ended {
     let volumes = volumes.iter().map(|&id| id.to_owned()).collect();
-    Ended { id: id.to_owned(), at: at(7_000), volumes, discarded: Vec::new(), kept: None }
+    Ended { id: id.to_owned(), at: at(7_000), volumes, discarded: Vec::new(), kept: None, receipt: None }
 }
 
 fn probe() -> Probe {

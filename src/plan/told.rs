@@ -100,6 +100,13 @@ pub enum Blocked {
         /// Whether another would take its place.
         restarts: bool,
     },
+    /// A file isn't put into a commit.
+    LeftOut {
+        /// Its path under the checkout.
+        path: String,
+        /// Why.
+        why: String,
+    },
     /// An artifact to be stored is larger than can be stored.
     TooLarge {
         /// Its name.

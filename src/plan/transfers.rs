@@ -61,6 +61,14 @@ pub fn plan_transfers(request: Request<'_>, observed: &Observed, asked: Transfer
     Ok(draft.finish())
 }
 
+/// Plans to store every artifact that has a file.
+pub(super) fn push_all(draft: &mut Draft<'_>, request: Request<'_>) {
+    for (name, artifact) in &request.spec.artifacts {
+        draft.note_unreadable(name);
+        draft.push(name, artifact);
+    }
+}
+
 impl Draft<'_> {
     /// What was named can't be passed over.
     fn must_be_there(&self, name: &str, artifact: &Artifact) -> Result<()> {
@@ -117,7 +125,7 @@ fn no_artifact(request: Request<'_>, name: &str) -> Error {
     Error::of(ExitCode::Usage, format!("there is no artifact `{name}`")).hint(hint)
 }
 
-fn no_server(observed: &Observed) -> Error {
+pub(super) fn no_server(observed: &Observed) -> Error {
     let name = &observed.record.session;
     match &observed.server {
         Server::Unreachable(why) => {

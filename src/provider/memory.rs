@@ -9,6 +9,7 @@ use crate::digest::ContentHash;
 use crate::durable::{Draft, Kept};
 use crate::error::{Error, Result};
 use crate::facts::{LargeFiles, Store};
+use crate::record::{RECEIPTS, Receipt, receipts_of};
 
 /// The place that holds the record.
 pub enum Memory {
@@ -52,6 +53,67 @@ impl Memory {
             Self::Local(folder) => write_local(folder, session, bytes, over),
         }
     }
+
+    /// Writes a receipt. One that is there already stays as it is: it is the same, or somebody's own.
+    pub async fn write_receipt(&self, receipt: &Receipt) -> Result<()> {
+        let (path, bytes) = (receipt.path(), receipt.to_json());
+        match self {
+            Self::Store(client) => client.write_record(&path, &bytes, None).await.map(drop),
+            Self::Local(folder) => {
+                let path = local_receipt(folder, &path);
+                let failed = |error: std::io::Error| {
+                    Error::new(format!("cannot write `{}`", path.display())).because(&error)
+                };
+                if path.exists() {
+                    return Ok(());
+                }
+                super::private_folder(path.parent().unwrap_or(folder)).map_err(failed)?;
+                Draft::write(Kept::Receipt, &path, &bytes).and_then(Draft::replace).map_err(failed)
+            }
+        }
+    }
+
+    /// Returns the paths of a store's receipts, those of one session or of all, oldest first within a session.
+    pub fn receipts(&self, store: &Store, session: Option<&str>) -> Vec<String> {
+        let folder = session.map_or_else(|| RECEIPTS.to_owned(), receipts_of);
+        let of = |path: &str| path.starts_with(&folder) && path.ends_with(".json");
+        let mut paths: Vec<String> = match self {
+            Self::Store(_) => store.files.iter().map(|file| file.path.clone()).collect(),
+            Self::Local(place) => local_receipts(place),
+        };
+        paths.retain(|path| of(path));
+        paths.sort();
+        paths
+    }
+
+    /// Reads a receipt, or says what is wrong with it.
+    pub async fn read_receipt(&self, path: &str) -> Result<Result<Receipt, String>> {
+        let gone = || "it was removed a moment ago".to_owned();
+        let bytes = match self {
+            Self::Store(client) => client.read(path).await?,
+            Self::Local(folder) => std::fs::read(local_receipt(folder, path)).ok(),
+        };
+        Ok(bytes.ok_or_else(gone).and_then(|bytes| Receipt::parse(&bytes)))
+    }
+}
+
+/// Where a receipt lies that is kept on this laptop: beside the folder of records.
+fn local_receipt(records: &Path, path: &str) -> PathBuf {
+    records.with_file_name("receipts").join(path.strip_prefix(RECEIPTS).unwrap_or(path))
+}
+
+fn local_receipts(records: &Path) -> Vec<String> {
+    let names = |folder: PathBuf| {
+        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        entries.filter_map(|entry| entry.file_name().into_string().ok())
+    };
+    let root = records.with_file_name("receipts");
+    let sessions = names(root.clone());
+    let of = |session: String| {
+        let found = names(root.join(&session)).filter(|name| !name.starts_with('.'));
+        found.map(|name| format!("{RECEIPTS}{session}/{name}")).collect::<Vec<_>>()
+    };
+    sessions.flat_map(of).collect()
 }
 
 /// Returns the record's path below the store's folder.

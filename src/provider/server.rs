@@ -3,6 +3,7 @@
 //! Every call has a deadline, and believes only what the helper's last line says. The agent is forwarded
 //! on connections that were opened for it, and nowhere else.
 
+mod copy;
 mod exchange;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
@@ -11,6 +12,7 @@ mod login;
 mod master;
 mod notebook;
 mod run;
+mod shell;
 mod transfer;
 mod trouble;
 mod wire;
@@ -24,15 +26,16 @@ use serde::de::DeserializeOwned;
 use tokio::process::Command;
 use tokio::time::timeout;
 
+pub use copy::{Copied, Copy, Entry, Found, Moved, Side, State, copy};
 pub use host_key::HostKey;
 pub use login::{Limits, Login};
 pub use notebook::Forward;
 pub use transfer::{Host, LargePush, Mint, Support, Told};
 pub use trouble::{Kind, Result, SshError, Trouble};
 pub use wire::{
-    Brought, CloneRequest, FastForwardRequest, GivenNotebook, Hello, NotebookAddress, NotebookRequest,
-    PackRequest, Packed, ProbeRequest, PullRequest, Pulled, SaveRequest, Sent, SurroundingsRequest,
-    UploadSession,
+    Brought, CloneRequest, CommitRequest, FastForwardRequest, GivenNotebook, Hello, NotebookAddress,
+    NotebookRequest, PackRequest, Packed, ProbeRequest, PullRequest, Pulled, SaveRequest, Sent,
+    SurroundingsRequest, UploadSession,
 };
 
 use crate::error::Error;
@@ -125,6 +128,13 @@ impl Connection {
         self.ask_with_agent(&what, &Ask::Save(ask)).await
     }
 
+    /// Commits the files that were agreed on and pushes the branch; what else differs stays as it is.
+    pub async fn commit(&mut self, ask: &CommitRequest) -> Result<Brought> {
+        let what = format!("cannot save `{}` to its branch", ask.path);
+        check_words(&what, &[&ask.url, &ask.branch], None)?;
+        self.ask_with_agent(&what, &Ask::Commit(ask)).await
+    }
+
     /// Marks set-up as ended: from the first such call on, files count as new.
     pub async fn finish_set_up(&mut self) -> Result<()> {
         self.ask("cannot mark the server's set-up as ended", SHORT, &Ask::FinishSetUp).await
@@ -195,24 +205,29 @@ impl Connection {
         }
     }
 
-    /// Returns our own `ssh` on the connection's socket, asking for the agent where that is wanted.
+    /// Returns our own `ssh` that runs a program on the connection's socket. Its own process group keeps Ctrl-C
+    /// from ending it before us.
+    fn own_ssh(&self, program: &str, arguments: &[String], with_agent: bool) -> Command {
+        let mut command = self.ssh_client(with_agent, false);
+        let words = std::iter::once(program).chain(arguments.iter().map(String::as_str)).map(shell_word);
+        command.arg(words.collect::<Vec<_>>().join(" ")).process_group(0);
+        command
+    }
+
+    /// Returns our own `ssh` on the connection's socket, asking for the agent and a terminal where they are wanted;
+    /// a command line is still to be added.
     ///
     /// With a dead connection it fails at once (`ProxyCommand=false`) instead of dialling anywhere, and it
-    /// reads no configuration. Its own process group keeps Ctrl-C from ending it before us.
-    fn own_ssh(&self, program: &str, arguments: &[String], with_agent: bool) -> Command {
+    /// reads no configuration.
+    fn ssh_client(&self, with_agent: bool, with_terminal: bool) -> Command {
         let mut command = Command::new("ssh");
         command
             .args(["-F", "none", if with_agent { "-A" } else { "-a" }, "-S"])
             .arg(self.session().control_socket())
-            .args(["-o", "BatchMode=yes", "-o", "ProxyCommand=false", "-T", "-p", "9", "none", "--"])
-            .arg(
-                std::iter::once(program)
-                    .chain(arguments.iter().map(String::as_str))
-                    .map(shell_word)
-                    .collect::<Vec<_>>()
-                    .join(" "),
-            )
-            .process_group(0)
+            .args(["-o", "BatchMode=yes", "-o", "ProxyCommand=false"])
+            // At the end of a session with a terminal it would name the host, which is `none` here.
+            .args(if with_terminal { &["-o", "LogLevel=ERROR", "-t"][..] } else { &["-T"] })
+            .args(["-p", "9", "none", "--"])
             .kill_on_drop(true)
             .env_clear()
             .envs(["PATH", "HOME"].into_iter().filter_map(|name| Some((name, std::env::var_os(name)?))));

@@ -62,7 +62,14 @@ fn with(mut record: Record, change: impl FnOnce(&mut Rented)) -> Record {
 fn ending(record: Record) -> Record {
     let volumes = vec!["os-m-1".to_owned()];
     with(record, |m| {
-        m.ending = Some(Ended { id: m.id.clone(), at: at(0), volumes, discarded: Vec::new(), kept: None })
+        m.ending = Some(Ended {
+            id: m.id.clone(),
+            at: at(0),
+            volumes,
+            discarded: Vec::new(),
+            kept: None,
+            receipt: None,
+        })
     })
 }
 

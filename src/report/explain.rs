@@ -94,6 +94,10 @@ fn how(kind: &Kind) -> &'static [&'static str] {
             "`dacapo notebook` opens the way to it.",
         ],
         Kind::StopNotebook => &["session.toml asks for none any more, and no kernel runs in it."],
+        Kind::Commit { .. } => &[
+            "What `git add --all` takes is committed on the server as you, and pushed with your ssh agent.",
+            "Nothing is merged, rebased or forced: a branch that the remote has moved on is left alone.",
+        ],
         Kind::SetUp => &["Files that are newer than this mark count as somebody's work from now on."],
         Kind::Delete { .. } => &[
             "Right before the call everything is looked at again: branches, tags, stashes, files, artifacts, programs.",

@@ -39,6 +39,31 @@ pub fn transfers(out: &mut impl Write, plan: &Plan) -> io::Result<()> {
     if plan.is_empty() { writeln!(out, "nothing to move") } else { Ok(()) }
 }
 
+/// Writes what saving now would save.
+pub fn saving(out: &mut impl Write, plan: &Plan) -> io::Result<()> {
+    actions(out, plan)?;
+    blocked(out, &plan.blocked, &plan.money.currency)?;
+    let told = plan.notes.iter().filter(|note| !matches!(note, Note::AlreadyStored { .. }));
+    for note in told {
+        writeln!(out, "note: {}", note_text(note, &plan.money.currency))?;
+    }
+    if plan.is_empty() { writeln!(out, "nothing to save: all of it is elsewhere already") } else { Ok(()) }
+}
+
+/// Writes what is saved now.
+pub fn saved_now(
+    out: &mut impl Write,
+    code: Option<(&str, &str)>,
+    artifacts: &[(&str, &str)],
+) -> io::Result<()> {
+    if let Some((branch, commit)) = code {
+        writeln!(out, "saved: `{}` is at {} on the remote", printable(branch), short(commit))?;
+    }
+    artifacts.iter().try_for_each(|(name, version)| {
+        writeln!(out, "saved: {} is version {}", printable(name), printable(version))
+    })
+}
+
 /// Writes what stands against a deletion, with the words that would settle it.
 pub fn refusal(out: &mut impl Write, findings: &[Finding], prefix: &str) -> io::Result<()> {
     for guard in Guard::ALL {
@@ -83,6 +108,7 @@ fn actions(out: &mut impl Write, plan: &Plan) -> io::Result<()> {
                 writeln!(out, "     else {}", candidate(other, &plan.money.currency))
             })?,
             Kind::SaveBranch { files, tips, tags, .. } => saved(out, files, tips, tags)?,
+            Kind::Commit { files, .. } => saved(out, files, &[], &[])?,
             _ => {}
         }
     }
@@ -175,6 +201,16 @@ pub fn action_text(action: &Action, currency: &str) -> String {
             notebook::start(*port, directory, packages, *restarts)
         }
         Kind::StopNotebook => "end the notebook server".to_owned(),
+        Kind::Commit { branch, files, head, .. } if files.is_empty() => {
+            let head = head.as_deref().map_or("what it has".to_owned(), short);
+            format!("push `{}`, which is at {head}", printable(branch))
+        }
+        Kind::Commit { branch, files, message, .. } => format!(
+            "commit {} file(s) as \"{}\" and push `{}`",
+            files.len(),
+            printable(message.lines().next().unwrap_or_default()),
+            printable(branch)
+        ),
         Kind::SetUp => "mark the end of set-up".to_owned(),
         Kind::Delete { machine, volumes } => format!(
             "prove again that nothing is lost, then delete machine {machine} and {} (to the trash, 96 h)",
@@ -263,6 +299,9 @@ fn blocked_text(blocked: &Blocked, unit: &str) -> String {
             "machine {machine} carries this session's mark too, and bills: look at it in the cloud's console and \
              delete it there, or the other one, whichever holds nothing"
         ),
+        Blocked::LeftOut { path, why } => {
+            format!("`{}` is left out: {}", printable(path), printable(why))
+        }
         Blocked::NoReplacement => {
             "nothing that the spec asks for is in stock: the machine stays until there is".to_owned()
         }

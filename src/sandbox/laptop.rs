@@ -71,6 +71,9 @@ const GIT_CONFIG: &str = "[user]\n\tname = sandbox\n\temail = sandbox@example.in
 /// The words of the ssh that instances find first.
 const WRAPPER: &str = include_str!("laptop/ssh.sh");
 
+/// The words of the instances' login shell.
+const SHELL: &str = include_str!("laptop/shell.sh");
+
 /// Writes the configuration used inside instances, and the programs that insist on it.
 fn prepare_instances(directory: &Path, gateway: &str) -> Result<()> {
     let configuration = directory.join("bin/ssh_config");
@@ -82,6 +85,9 @@ fn prepare_instances(directory: &Path, gateway: &str) -> Result<()> {
         .replace("@config@", &config::shell_word(&configuration)?)
         .replace("@proxy@", &config::quoted_for_shell(&format!("ProxyCommand={gateway}")));
     files::write_program(&ssh, &wrapper)?;
+    let shell = find("bash", &programs).or_else(|_| find("sh", &programs))?;
+    let shell = SHELL.replace("@shell@", &config::shell_word(&shell)?);
+    files::write_program(&programs.join("shell"), &shell)?;
     // These two would run ssh by its absolute path, past the wrapper.
     for name in ["scp", "sftp"] {
         let Ok(program) = find(name, &programs) else { continue };

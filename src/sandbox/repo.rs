@@ -142,7 +142,8 @@ impl Host for Named {
     }
 
     fn command(&self, asked: &Asked<'_>) -> Result<Command, String> {
-        let line = asked.line.to_str().ok_or("the command is not UTF-8\n")?;
+        let line = asked.line.ok_or("The sandbox's git host serves git and no shell.\n")?;
+        let line = line.to_str().ok_or("the command is not UTF-8\n")?;
         let (service, path) = address::command(line).ok_or_else(|| {
             format!("Invalid command: {line}\nThe sandbox's git host serves git and no shell.\n")
         })?;

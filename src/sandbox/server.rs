@@ -14,6 +14,7 @@ pub mod key;
 pub mod process;
 mod sshd;
 mod startup;
+mod terminal;
 
 use std::net::{Ipv4Addr, Shutdown};
 use std::path::{Path, PathBuf};

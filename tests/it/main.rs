@@ -7,13 +7,16 @@ mod architecture;
 mod artifacts;
 mod bad_input;
 mod broken_specs;
+mod copy;
 mod crashes;
 mod faults;
 mod first_contact;
+mod habits;
 mod hash;
 mod hostile;
 mod interrupt;
 mod killed;
+mod log;
 mod login;
 mod matrix;
 mod notebook;
@@ -23,7 +26,9 @@ mod plans;
 mod prune;
 mod readme;
 mod recovery;
+mod save;
 mod seeded_bugs;
+mod ssh;
 mod ssh_faults;
 mod stale_views;
 mod story;
@@ -31,6 +36,7 @@ mod support;
 mod terminal;
 mod transfers;
 mod two_at_once;
+mod watch;
 
 /// Here the sandbox's own SSH server serves the instances; `tests/real-server` has the system's.
 fn sshd() -> Option<String> {

@@ -195,10 +195,13 @@ fn reap_keeps_the_disk_of_a_machine_whose_record_is_lost() {
     project.dacapo(&["up", "--yes", "--set", "limits.deadline=3h"]).exits(0);
     let (_, disks) = billing(&project);
     project.delete_stored(RECORD);
-    without_repo_and_agent(&project);
-    project.dacapo(&STORE).exits(0).says("may run until");
+    project.ssh_faults(&json!({"refuse": true}));
+    let deadline = ["--set", "limits.deadline=3h"];
+    project.dacapo(&[&["reap"], &deadline[..]].concat()).exits(0).says("may run until");
     pass(&project, 4);
-    project.dacapo(&STORE).exits(0).says("stays and bills");
+    // Whoever has its mark alone can't tell whose it is.
+    project.dacapo(&STORE).exits(5).says("--store");
+    project.dacapo(&[&["reap"], &deadline[..]].concat()).exits(0).says("stays and bills");
     assert_eq!(billing(&project), (vec![], disks));
 }
 

@@ -11,6 +11,8 @@ mod interrupt;
 #[path = "../it/notebook.rs"]
 mod notebook;
 mod server;
+#[path = "../it/ssh.rs"]
+mod ssh;
 #[path = "../it/ssh_faults.rs"]
 mod ssh_faults;
 #[path = "../it/story.rs"]
@@ -18,6 +20,8 @@ mod story;
 #[path = "../it/support.rs"]
 #[expect(dead_code, reason = "it is shared with `tests/it`, which needs more of it")]
 mod support;
+#[path = "../it/terminal.rs"]
+mod terminal;
 
 /// The server that serves the instances: `DACAPO_SSHD`, or where Linux keeps it.
 fn sshd() -> Option<String> {

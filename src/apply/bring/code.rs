@@ -41,7 +41,7 @@ impl Run<'_, '_> {
         self.note_code(brought).await
     }
 
-    async fn note_code(&mut self, brought: Brought) -> Result<()> {
+    pub(super) async fn note_code(&mut self, brought: Brought) -> Result<()> {
         let Brought { branch, commit } = brought;
         let shown = branch.clone().unwrap_or_default();
         self.stage(Stage::AtCommit { branch: shown, commit: commit.clone() });

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use super::super::Run;
 use crate::error::{Error, Result};
 use crate::event::Stage;
-use crate::provider::server::SaveRequest;
+use crate::provider::server::{Brought, CommitRequest, SaveRequest};
 
 impl Run<'_, '_> {
     pub(in crate::apply) async fn save_branch(
@@ -36,6 +36,32 @@ impl Run<'_, '_> {
         self.read_back(&branch, commit.as_deref(), tags).await?;
         self.stage(Stage::Saved { branch, commit });
         Ok(())
+    }
+
+    pub(in crate::apply) async fn commit(
+        &mut self,
+        branch: &str,
+        message: &str,
+        files: &[(String, String, Option<u64>)],
+    ) -> Result<()> {
+        let spec = self.context.spec;
+        let ask = CommitRequest {
+            url: spec.repo.url.clone(),
+            path: spec.repo.path.clone(),
+            branch: branch.to_owned(),
+            message: message.to_owned(),
+            files: files.iter().map(|(path, ..)| path.clone()).collect(),
+            artifacts: spec.artifacts.values().map(|artifact| artifact.path.clone()).collect(),
+            named: spec.repo.save.clone(),
+            known_hosts: self.git_host_keys().await?,
+        };
+        self.hold.renew(self.context.providers).await?;
+        let mut connection = self.connect(true).await?;
+        let saved = connection.commit(&ask).await;
+        connection.close().await;
+        let saved = saved?;
+        self.read_back(branch, Some(&saved.commit), &[]).await?;
+        self.note_code(Brought { branch: Some(branch.to_owned()), ..saved }).await
     }
 
     /// What the server says of its push is its word; what counts is the remote's.

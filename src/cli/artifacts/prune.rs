@@ -155,6 +155,7 @@ impl Job<'_> {
             spec: &self.loaded.spec,
             spec_directory: &self.loaded.directory,
             discards: &[],
+            currency: "",
             random: &random,
             events,
             interrupt: self.interrupt.clone(),

@@ -40,6 +40,7 @@ pub(super) const HELPER: &str = concat!(
     include_str!("helper/environment.py"),
     include_str!("helper/repo.py"),
     include_str!("helper/save.py"),
+    include_str!("helper/commit.py"),
     include_str!("helper/wire.py"),
     include_str!("helper/pace.py"),
     include_str!("helper/journal.py"),

@@ -104,6 +104,27 @@ pub struct SaveRequest {
     pub known_hosts: Vec<String>,
 }
 
+/// What to commit on the server, and where to push it.
+#[derive(Clone, Debug, Serialize)]
+pub struct CommitRequest {
+    /// The remote; the checkout's must be the same.
+    pub url: String,
+    /// Below the home directory.
+    pub path: String,
+    /// The branch that the checkout must be on, and that is pushed to.
+    pub branch: String,
+    /// What the commit says.
+    pub message: String,
+    /// The files that the commit is of, as the probe named them; they must still be the ones that differ.
+    pub files: Vec<String>,
+    /// Paths below the checkout that are artifacts.
+    pub artifacts: Vec<String>,
+    /// As in [`ProbeRequest::save`].
+    pub named: Vec<String>,
+    /// As in [`CloneRequest::known_hosts`].
+    pub known_hosts: Vec<String>,
+}
+
 /// What an artifact may have been made from and in.
 #[derive(Clone, Debug, Serialize)]
 pub struct SurroundingsRequest {
@@ -238,6 +259,7 @@ pub(super) enum Ask<'a> {
     Clone(&'a CloneRequest),
     FastForward(&'a FastForwardRequest),
     Save(&'a SaveRequest),
+    Commit(&'a CommitRequest),
     Pull {
         #[serde(flatten)]
         ask: &'a PullRequest,

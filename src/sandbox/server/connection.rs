@@ -1,4 +1,4 @@
-//! One SSH connection: who may log in, ten sessions, one command each, and no request left unanswered.
+//! One SSH connection: who may log in, ten sessions, one command or shell each, and no request left unanswered.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -23,6 +23,7 @@ use super::faults::Hold;
 use super::forward::Forwarded;
 use super::held::Held;
 use super::process::{self, Conversation, Journal, SshRequest};
+use super::terminal::{Dialogue, Terminal, size};
 
 /// How many sessions a connection may have at once where nobody says otherwise, as with OpenSSH's
 /// `MaxSessions`.
@@ -44,6 +45,11 @@ pub trait Host: Send + Sync + 'static {
 
     /// Returns the directory for the sockets of forwarded agents, or nothing where none is accepted.
     fn forwards_below(&self) -> Option<&Path>;
+
+    /// Returns whether a session may have a terminal.
+    fn has_terminals(&self) -> bool {
+        false
+    }
 
     /// Returns how many sessions a connection may have at once.
     fn max_sessions(&self) -> u16 {
@@ -76,12 +82,14 @@ pub trait Host: Send + Sync + 'static {
 
 /// A command line with what came with it.
 pub struct Asked<'a> {
-    /// The command line, not necessarily UTF-8.
-    pub line: &'a OsStr,
+    /// The command line, not necessarily UTF-8; none where a shell is asked for.
+    pub line: Option<&'a OsStr>,
     /// What the client set `GIT_PROTOCOL` to; every other variable is ignored.
     pub git_protocol: Option<&'a str>,
     /// The socket of the forwarded agent.
     pub agent: Option<PathBuf>,
+    /// What kind of terminal the client has (`TERM`), where one was asked for.
+    pub terminal: Option<&'a str>,
 }
 
 /// What a client may call the server's own loopback.
@@ -137,6 +145,7 @@ struct Waiting {
     channel: Channel<Msg>,
     slot: OwnedSemaphorePermit,
     git_protocol: Option<String>,
+    terminal: Option<Terminal>,
 }
 
 impl<H: Host> Connection<H> {
@@ -150,11 +159,13 @@ impl<H: Host> Connection<H> {
     }
 
     /// Starts what was asked; the answer to the request itself is sent by the caller.
-    fn start(&self, line: &OsStr, waiting: Waiting, session: &Session) -> bool {
-        let Waiting { channel, slot, git_protocol } = waiting;
+    fn start(&self, line: Option<&OsStr>, waiting: Waiting, session: &Session) -> bool {
+        let Waiting { channel, slot, git_protocol, terminal } = waiting;
         let agent = self.agent.as_ref().map(Forwarded::socket);
-        let request = self.host.request(&self.user, line.to_string_lossy().into_owned());
-        let asked = Asked { line, git_protocol: git_protocol.as_deref(), agent };
+        let what = line.map_or("shell".into(), OsStr::to_string_lossy).into_owned();
+        let request = self.host.request(&self.user, what);
+        let kind = terminal.as_ref().map(|terminal| terminal.kind.as_str());
+        let asked = Asked { line, git_protocol: git_protocol.as_deref(), agent, terminal: kind };
         let mut command = match self.host.command(&asked) {
             Ok(command) => command,
             Err(words) => {
@@ -163,7 +174,11 @@ impl<H: Host> Connection<H> {
                 return true;
             }
         };
-        let Ok(mut child) = process::spawn(&mut command) else { return false };
+        let spawned = match terminal {
+            None => process::spawn(&mut command).map(|child| (child, None)),
+            Some(terminal) => terminal.spawn(command).map(|(child, pty)| (child, Some(pty))),
+        };
+        let Ok((mut child, pty)) = spawned else { return false };
         // A process just started has an id until it is waited for.
         let process = child.id().unwrap_or_default();
         if !self.host.started(process) {
@@ -171,12 +186,18 @@ impl<H: Host> Connection<H> {
             return false;
         }
         let (host, journal, handle) = (self.host.clone(), self.journal.clone(), session.handle());
-        let held = Held::new(self.host.holds());
-        let conversation = Conversation { child, channel, handle, request, journal, held };
-        tokio::spawn(conversation.run(move || {
+        let before_close = move || {
             host.ended(process);
             drop(slot);
-        }));
+        };
+        if let Some(pty) = pty {
+            let dialogue = Dialogue { child, pty, channel, handle, request, journal };
+            tokio::spawn(dialogue.run(before_close));
+        } else {
+            let held = Held::new(self.host.holds());
+            let conversation = Conversation { child, channel, handle, request, journal, held };
+            tokio::spawn(conversation.run(before_close));
+        }
         true
     }
 }
@@ -211,7 +232,7 @@ impl<H: Host> Handler for Connection<H> {
             reply.reject(ChannelOpenFailure::ConnectFailed).await;
             return Ok(());
         };
-        self.waiting.insert(channel.id(), Waiting { channel, slot, git_protocol: None });
+        self.waiting.insert(channel.id(), Waiting { channel, slot, git_protocol: None, terminal: None });
         reply.accept().await;
         Ok(())
     }
@@ -254,10 +275,40 @@ impl<H: Host> Handler for Connection<H> {
         session: &mut Session,
     ) -> Result<(), russh::Error> {
         let Some(waiting) = self.waiting.remove(&id) else { return session.channel_failure(id) };
-        if self.start(OsStr::from_bytes(line), waiting, session) {
+        if self.start(Some(OsStr::from_bytes(line)), waiting, session) {
             session.channel_success(id)
         } else {
             session.channel_failure(id)
+        }
+    }
+
+    async fn shell_request(&mut self, id: ChannelId, session: &mut Session) -> Result<(), russh::Error> {
+        let Some(waiting) = self.waiting.remove(&id) else { return session.channel_failure(id) };
+        if self.start(None, waiting, session) {
+            session.channel_success(id)
+        } else {
+            session.channel_failure(id)
+        }
+    }
+
+    // Modes are left at what a new terminal has: a client's own are as good as always the same.
+    async fn pty_request(
+        &mut self,
+        id: ChannelId,
+        kind: &str,
+        columns: u32,
+        rows: u32,
+        _: u32,
+        _: u32,
+        _: &[(Pty, u32)],
+        session: &mut Session,
+    ) -> Result<(), russh::Error> {
+        match self.waiting.get_mut(&id) {
+            Some(waiting) if self.host.has_terminals() => {
+                waiting.terminal = Some(Terminal { kind: kind.to_owned(), size: size(columns, rows) });
+                session.channel_success(id)
+            }
+            _ => session.channel_failure(id),
         }
     }
 
@@ -288,28 +339,10 @@ impl<H: Host> Handler for Connection<H> {
 
     // What follows says no. Left to their defaults these would say nothing, and the client would wait.
 
-    async fn shell_request(&mut self, id: ChannelId, session: &mut Session) -> Result<(), russh::Error> {
-        session.channel_failure(id)
-    }
-
     async fn subsystem_request(
         &mut self,
         id: ChannelId,
         _: &str,
-        session: &mut Session,
-    ) -> Result<(), russh::Error> {
-        session.channel_failure(id)
-    }
-
-    async fn pty_request(
-        &mut self,
-        id: ChannelId,
-        _: &str,
-        _: u32,
-        _: u32,
-        _: u32,
-        _: u32,
-        _: &[(Pty, u32)],
         session: &mut Session,
     ) -> Result<(), russh::Error> {
         session.channel_failure(id)
@@ -321,18 +354,6 @@ impl<H: Host> Handler for Connection<H> {
         _: bool,
         _: &str,
         _: &str,
-        _: u32,
-        session: &mut Session,
-    ) -> Result<(), russh::Error> {
-        session.channel_failure(id)
-    }
-
-    async fn window_change_request(
-        &mut self,
-        id: ChannelId,
-        _: u32,
-        _: u32,
-        _: u32,
         _: u32,
         session: &mut Session,
     ) -> Result<(), russh::Error> {

@@ -70,7 +70,7 @@ impl Instance {
             ("HOME", self.home.clone().into()),
             ("USER", self.access.user.clone().into()),
             ("LOGNAME", self.access.user.clone().into()),
-            ("SHELL", "/bin/sh".into()),
+            ("SHELL", self.shell().into()),
             ("LANG", "C.UTF-8".into()),
             ("GIT_CONFIG_NOSYSTEM", "1".into()),
             ("GIT_CONFIG_GLOBAL", self.home.join(".gitconfig").into()),
@@ -88,6 +88,11 @@ impl Instance {
             (INSTANCE, self.access.instance.clone().into()),
             (WORLD, self.servers.surroundings.directory.clone().into()),
         ]
+    }
+
+    /// Returns the login user's shell.
+    pub(super) fn shell(&self) -> PathBuf {
+        self.servers.surroundings.directory.join("bin/shell")
     }
 
     fn search_path(&self) -> OsString {
@@ -109,14 +114,22 @@ impl Host for Instance {
         if !self.still_there() {
             return Err("the instance is shutting down\n".to_owned());
         }
-        let mut command = Command::new("/bin/sh");
-        command
-            .arg("-c")
-            .arg(asked.line)
-            .env_clear()
-            .envs(self.environment())
-            .envs(self.marks())
-            .current_dir(&self.home);
+        let mut command = match asked.line {
+            Some(line) => {
+                let mut command = Command::new("/bin/sh");
+                command.arg("-c").arg(line);
+                command
+            }
+            None => {
+                let mut command = Command::new(self.shell());
+                command.arg("-l");
+                command
+            }
+        };
+        command.env_clear().envs(self.environment()).envs(self.marks()).current_dir(&self.home);
+        if let Some(kind) = asked.terminal {
+            command.env("TERM", kind);
+        }
         if let Some(socket) = &asked.agent {
             command.env("SSH_AUTH_SOCK", socket);
         }
@@ -129,6 +142,10 @@ impl Host for Instance {
 
     fn forwards_below(&self) -> Option<&Path> {
         (!self.faults.no_agent).then_some(self.servers.surroundings.runtime.as_path())
+    }
+
+    fn has_terminals(&self) -> bool {
+        true
     }
 
     fn max_sessions(&self) -> u16 {

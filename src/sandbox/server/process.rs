@@ -60,7 +60,7 @@ impl Conversation {
     /// end of its input, and writing fails.
     pub async fn run(self, before_close: impl FnOnce()) {
         let Self { mut child, channel, handle, request, journal, held } = self;
-        let noted = Noted { open: Mutex::new(Some(request)), journal };
+        let noted = Noted::new(request, journal);
         let (incoming, outgoing) = channel.split();
         let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         // Input that the command hasn't read yet waits here, without a limit: if the connection's own loop
@@ -188,7 +188,13 @@ async fn pump(
     }
 }
 
-async fn tell_end(status: ExitStatus, id: ChannelId, handle: &Handle, outgoing: &ChannelWriteHalf<Msg>) {
+/// Tells the client how a process ended.
+pub(super) async fn tell_end(
+    status: ExitStatus,
+    id: ChannelId,
+    handle: &Handle,
+    outgoing: &ChannelWriteHalf<Msg>,
+) {
     // Fails only when the client has left.
     match (status.code(), status.signal()) {
         (Some(code), _) => outgoing.exit_status(u32::from(code.to_le_bytes()[0])).await.ok(),
@@ -221,13 +227,18 @@ fn signal_name(number: i32) -> Sig {
 }
 
 /// A request while its input comes in.
-struct Noted {
+pub(super) struct Noted {
     open: Mutex<Option<SshRequest>>,
     journal: Journal,
 }
 
 impl Noted {
-    fn take(&self, bytes: &[u8]) {
+    pub(super) fn new(request: SshRequest, journal: Journal) -> Self {
+        Self { open: Mutex::new(Some(request)), journal }
+    }
+
+    /// Notes more of the input.
+    pub(super) fn take(&self, bytes: &[u8]) {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(request) = open.as_mut() else { return };
         let room = NOTED_INPUT - request.stdin.len();
@@ -240,7 +251,7 @@ impl Noted {
     }
 
     /// Passes the request on; the second time does nothing.
-    fn close(&self) {
+    pub(super) fn close(&self) {
         let request = self.open.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(request) = request {
             (self.journal)(request);

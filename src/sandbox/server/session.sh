@@ -6,6 +6,6 @@
     printf '%s\0' "${SSH_ORIGINAL_COMMAND:-shell}"
 } > @notes@
 cd @home@ || exit 1
-set -- /usr/bin/env -i @environment@ ${SSH_AUTH_SOCK:+"SSH_AUTH_SOCK=$SSH_AUTH_SOCK"} /bin/sh
-[ -n "${SSH_ORIGINAL_COMMAND:-}" ] || exec "$@"
-exec "$@" -c "$SSH_ORIGINAL_COMMAND"
+set -- /usr/bin/env -i @environment@ ${TERM:+"TERM=$TERM"} ${SSH_AUTH_SOCK:+"SSH_AUTH_SOCK=$SSH_AUTH_SOCK"}
+[ -n "${SSH_ORIGINAL_COMMAND:-}" ] || exec "$@" @shell@ -l
+exec "$@" /bin/sh -c "$SSH_ORIGINAL_COMMAND"

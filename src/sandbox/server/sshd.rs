@@ -209,6 +209,7 @@ impl ConnectionFiles {
         Ok(SESSION
             .replace("@notes@", &shell_word(&self.notes())?)
             .replace("@home@", &shell_word(instance.home())?)
+            .replace("@shell@", &shell_word(&instance.shell())?)
             .replace("@environment@", &words.join(" ")))
     }
 

@@ -20,8 +20,8 @@ const LATE: f64 = 40.0;
 const NEVER: u64 = 1_000_000;
 
 /// What the helper is asked that changes something there.
-pub const WRITING: [&str; 8] =
-    ["hello", "clone", "fast_forward", "pull", "pack", "push", "save", "finish_set_up"];
+pub const WRITING: [&str; 9] =
+    ["hello", "clone", "fast_forward", "pull", "pack", "push", "save", "commit", "finish_set_up"];
 /// What only looks; and what belongs to files that are too large for here, which `tests/large` and
 /// `tests/helper` interrupt; and what belongs to `run`, where the user's command is the effect. A notebook server has a
 /// port of this machine, which cases that run at once can't share: `notebook.rs` has its bad days.

@@ -77,6 +77,8 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario { name: "artifact newer on both sides", command: BOTH, prepare: both, end: End::Same, ..USUAL },
     Scenario { name: "spot eviction", prepare: spot, rules: evicted, ..USUAL },
     Scenario { name: "down, clean", command: DOWN, prepare: up, end: End::Absent, ..USUAL },
+    Scenario { name: "down without a store", command: DOWN, prepare: storeless, end: End::Absent, ..USUAL },
+    Scenario { name: "save", command: &["save", "--yes"], prepare: edited, end: End::Same, ..USUAL },
     Scenario { name: "down, saves first", command: DOWN, prepare: worked, end: End::Absent, ..USUAL },
     Scenario { name: "down, saves a branch", command: DOWN, prepare: branch, end: End::Absent, ..USUAL },
     Scenario { name: "down, refused", command: DOWN, code: 5, prepare: refused, end: End::Same, ..USUAL },
@@ -111,6 +113,18 @@ pub const SCENARIOS: &[Scenario] = &[
         ..USUAL
     },
 ];
+
+fn storeless() -> Project {
+    let project = with_spec(without_store());
+    project.dacapo(&["up", "--yes"]).exits(0);
+    project
+}
+
+fn edited() -> Project {
+    let project = worked();
+    project.on_server("echo more >> train.py");
+    project
+}
 
 impl Scenario {
     /// Makes the world, and learns its points from a run in which nothing is killed.

@@ -56,7 +56,7 @@ OPERATIONS = {
     "hello": hello, "probe": probe, "clone": clone, "fast_forward": fast_forward, "pull": pull, "pack": pack,
     "push": push, "push_session": push_session, "discard_pack": discard_pack, "hash": hash_paths,
     "finish_set_up": finish_set_up, "outcome": outcome, "interrupt": interrupt,
-    "surroundings": surroundings, "save": save,
+    "surroundings": surroundings, "save": save, "commit": commit,
     "start_notebook": start_notebook, "stop_notebook": stop_notebook, "notebook_address": notebook_address,
 }
 

@@ -1,0 +1,81 @@
+//! `dacapo log`: the receipts of the sessions that ended, from the store, as any laptop sees them.
+
+use std::io::{self, Write as _};
+
+use clap::Args;
+
+use super::load::Loaded;
+use super::worlds::Worlds;
+use super::{Global, cannot_print};
+use crate::error::{Error, ExitCode, Result};
+use crate::provider::store::RecordRead;
+use crate::record::{Receipt, Record};
+use crate::report;
+
+const EXAMPLES: &str = "Examples:
+  dacapo log               this session's, oldest first
+  dacapo log --all --json  every session's of the store, for programs";
+
+#[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Log {
+    /// List every session of the store
+    #[arg(long)]
+    all: bool,
+}
+
+pub(super) async fn run(global: &Global, asked: &Log) -> Result<ExitCode> {
+    let loaded = Loaded::read(global, None)?;
+    let worlds = Worlds::open(global, &loaded).await?;
+    let memory = &worlds.providers.memory;
+    let look = memory.look(&loaded.spec.name).await?;
+    let session = (!asked.all).then_some(loaded.spec.name.as_str());
+    let (mut receipts, mut unusable) = (Vec::new(), Vec::new());
+    for path in memory.receipts(&look.store, session) {
+        match memory.read_receipt(&path).await? {
+            Ok(receipt) => receipts.push(receipt),
+            Err(why) => unusable.push((path, why)),
+        }
+    }
+    for receipt in waiting(look.record) {
+        // What is beside the record already, or was changed there, is not told a second time.
+        let known = |path: String| unusable.iter().any(|(other, _)| *other == path);
+        if !receipts.contains(&receipt) && !known(receipt.path()) {
+            receipts.push(receipt);
+        }
+    }
+    receipts.sort_by(|one, other| (one.to, &one.machine).cmp(&(other.to, &other.machine)));
+    told(global, &receipts, &unusable, asked.all)?;
+    unusable.is_empty().then_some(ExitCode::Ok).ok_or_else(|| damaged(unusable))
+}
+
+/// The receipts that nobody could write yet.
+fn waiting(read: RecordRead) -> Vec<Receipt> {
+    let RecordRead::Found { bytes, .. } = read else { return Vec::new() };
+    Record::parse(&bytes).map(|record| record.receipts).unwrap_or_default()
+}
+
+fn told(global: &Global, receipts: &[Receipt], unusable: &[(String, String)], all: bool) -> Result<()> {
+    let mut out = io::stdout().lock();
+    let told = if global.json {
+        let told = |receipt: &Receipt| {
+            let mut value = serde_json::json!(receipt);
+            value["seconds"] = receipt.seconds().into();
+            value["cost"] = serde_json::json!(receipt.cost());
+            value
+        };
+        let sessions: Vec<_> = receipts.iter().map(told).collect();
+        let unusable: Vec<_> =
+            unusable.iter().map(|(path, why)| serde_json::json!({"path": path, "why": why})).collect();
+        writeln!(out, "{}", serde_json::json!({"version": 1, "sessions": sessions, "unusable": unusable}))
+    } else {
+        report::log(&mut out, receipts, all)
+    };
+    told.map_err(cannot_print)
+}
+
+fn damaged(unusable: Vec<(String, String)>) -> Error {
+    let error = Error::new(format!("{} receipt(s) can't be used and were passed over", unusable.len()));
+    let error = unusable.into_iter().fold(error, |error, (path, why)| error.why(format!("`{path}`: {why}")));
+    error.hint("Dropbox keeps its earlier revisions: restore the one that dacapo wrote, or delete the file")
+}
