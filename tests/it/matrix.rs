@@ -5,7 +5,7 @@
 //! was never a second machine; and in the end nothing bills. `cargo test` runs a sample that changes with
 //! nothing but the code; `DACAPO_MATRIX=all cargo test --test it matrix -- --nocapture` runs all of it and
 //! compares what became of each cell with `matrix/table.txt` (`DACAPO_MATRIX=write` writes that file); a cell that ended otherwise is run once more;
-//! `DACAPO_MATRIX=all:create,silence` runs those whose title contains one of the words.
+//! `DACAPO_MATRIX=fourth` runs every fourth cell; `DACAPO_MATRIX=all:create,silence` runs those whose title contains one of the words.
 
 mod calls;
 mod cell;
@@ -50,7 +50,11 @@ fn every_call_survives_every_fault() {
     // What changes something takes longest and matters most.
     all.sort_by_key(|(call, fault)| (!CALLS[*call].writes, CALLS[*call].command, *call, *fault));
     let whole = !mode.is_empty();
-    let cells = if whole { all.clone() } else { sample(&all) };
+    let cells = match mode {
+        "" => sample(&all),
+        "fourth" => all.iter().copied().step_by(4).collect(),
+        _ => all.clone(),
+    };
     let started = Instant::now();
     let prepared = Prepared::new();
     assert_eq!(prepared.uncovered(), BTreeSet::new(), "calls that no column of the matrix is about");
@@ -68,7 +72,8 @@ fn every_call_survives_every_fault() {
         .collect();
     assert!(broken.is_empty(), "{} of {} cells:\n{}", broken.len(), cells.len(), broken.join("\n"));
     if whole {
-        compare(&table, &shown, mode == "write" && only.is_none(), only.is_none());
+        let complete = only.is_none() && mode != "fourth";
+        compare(&table, &shown, mode == "write" && complete, complete);
     }
 }
 

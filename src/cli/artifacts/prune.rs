@@ -116,14 +116,16 @@ impl Job<'_> {
         Ok(mentions)
     }
 
-    /// Other sessions may keep their versions in the same folder.
+    /// Other sessions may keep their versions in the same folder. Receipts lie deeper: what a session once had is
+    /// history, and keeps nothing.
     async fn other_records(&self, files: &[StoredFile]) -> Result<Vec<Mention>> {
         let store = self.worlds.providers.store()?;
         let mut mentions = Vec::new();
         for file in files {
             let path = folded(&file.path);
             let session = path.strip_prefix(".dacapo/").and_then(|name| name.strip_suffix(".json"));
-            let Some(session) = session.filter(|name| *name != folded(&self.loaded.spec.name)) else {
+            let other = |name: &&str| !name.contains('/') && *name != folded(&self.loaded.spec.name);
+            let Some(session) = session.filter(other) else {
                 continue;
             };
             if let Some(bytes) = store.read(&file.path).await? {
