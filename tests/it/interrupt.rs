@@ -93,7 +93,7 @@ fn a_session_that_another_laptop_took_meanwhile_is_left_at_the_next_write() {
     let mut taken = last_record(&project);
     taken["lease"] = json!({"owner": "ada@desktop", "laptop": "another", "writes": 1});
     write_record(&project, &taken);
-    let ran = up.end().exits(9).says("somebody else has taken `lesson3` meanwhile");
+    let ran = up.end().exits(9).says("ada@desktop has taken `lesson3` meanwhile");
     assert!(!ran.stderr.contains("is cloned"), "nothing is done without the lease: {}", ran.stderr);
     assert_eq!(last_record(&project), taken, "theirs is not written over");
 }

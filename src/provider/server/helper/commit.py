@@ -4,7 +4,8 @@
 def commit(ask, home):
     """Commits exactly the files that were agreed on, and pushes the branch; nothing else is touched.
 
-    Carried out before it is done: without a difference there is no commit, and a branch that is pushed stays so.
+    Carried out before it is done: without a difference there is no commit, and a branch that is pushed
+    stays so.
     """
     place = os.path.realpath(below(home, ask["path"]))
     only_one(home)
@@ -45,7 +46,8 @@ def push_branch(git, ask):
     """Pushes without force; a remote that has moved on refuses, and nothing is merged here."""
     name = "HEAD:refs/heads/" + ask["branch"]
     try:
-        ask_remote(git, "push", "--quiet", "--no-follow-tags", "--recurse-submodules=no", "--", ask["url"], name)
+        ask_remote(
+            git, "push", "--quiet", "--no-follow-tags", "--recurse-submodules=no", "--", ask["url"], name)
     except Failed as failed:
         if any("[rejected]" in line for line in failed.why):
             raise Failed("diverged", "the remote's branch has commits that the checkout lacks", *failed.why)
