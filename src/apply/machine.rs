@@ -465,7 +465,8 @@ impl Run<'_, '_> {
         self.hold.renew(self.context.providers).await?;
         let look = self.look().await?;
         let latest = self.latest(&look);
-        let instance = match look.list.into_iter().chain(look.recorded).find(|instance| instance.id == id) {
+        // Asked for by its id: a list that lags may not tell yet which volumes it has.
+        let instance = match look.recorded.filter(|instance| instance.id == id) {
             Some(instance) => instance,
             None => self.instance(&id).await?,
         };
