@@ -564,9 +564,10 @@ impl Run<'_, '_> {
         }
     }
 
+    /// Asked for by its id: the list lags, and what it doesn't show may bill.
     async fn volume(&self, id: &str) -> Result<Option<Volume>> {
-        let listed = self.providers().cloud.volumes().await?;
-        Ok(listed.into_iter().find(|volume| volume.id == id && volume.status != "deleted"))
+        let volume = self.providers().cloud.volume(id).await?;
+        Ok(volume.filter(|volume| volume.status != "deleted"))
     }
 
     async fn look(&self) -> Result<Look> {
