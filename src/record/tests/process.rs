@@ -171,6 +171,8 @@ pub(super) struct Process {
     /// The created machine is waited for.
     building: bool,
     unclear: usize,
+    /// How many ticks the disk that is to be booted was waited for.
+    detaching: usize,
     /// When the proof in hand was taken.
     proven: Timestamp,
     /// The lease was renewed to make sure that nobody else has it.
@@ -186,6 +188,8 @@ pub(super) struct Process {
 
 /// How many orders without a clear answer one run sends.
 const ORDERS: usize = 3;
+/// How many ticks a disk may take to be let go of once its machine is gone: five minutes.
+const DETACHED: usize = 15;
 const CANDIDATES: usize = 2;
 
 impl Process {
@@ -201,6 +205,7 @@ impl Process {
             removing: false,
             building: false,
             unclear: 0,
+            detaching: 0,
             proven: world.cloud.now(),
             sure: false,
             due: None,
@@ -387,9 +392,17 @@ impl Process {
         match world.cloud.disks[disk].place {
             Place::Trash => Some(self.renewed(world, Effect::Restore(disk))),
             // With an order on its way it may be that machine's already: the protocol waits for it to show.
-            _ if self.record.intent.is_none() && world.cloud.is_held(disk) => Some(waited(world)),
+            _ if self.record.intent.is_none() && world.cloud.is_held(disk) => {
+                Some(self.await_detached(world))
+            }
             _ => None,
         }
+    }
+
+    /// Somebody else may have booted it long since: it isn't waited for without an end.
+    fn await_detached(&mut self, world: &mut World) -> Doing {
+        self.detaching += 1;
+        if self.detaching > DETACHED { self.leave(Some(End::Failed)) } else { waited(world) }
     }
 
     fn write(&mut self, world: &mut World, mut record: Box<Record>) -> Doing {
