@@ -372,7 +372,13 @@ fn strike(case: &mut Case, effect: &Effect, fault: Fault) -> bool {
             run.take(world, effect);
             return run.over.is_none();
         }
-        _ => world.cloud.pass(1),
+        _ => {
+            // The same bytes are sent again, however much later.
+            if matches!(effect, Effect::Put(..)) {
+                run.due.get_or_insert_with(|| effect.clone());
+            }
+            world.cloud.pass(1);
+        }
     }
     true
 }
