@@ -401,6 +401,28 @@ fn a_second_machine_of_unknown_past_is_for_a_person_to_decide() {
     assert!(matches!(stopped, Step::Stop(Stop::Several(_))), "who logged in to which isn't known");
 }
 
+/// The list may still show it as it was; asked for by id it is exact.
+#[test]
+fn a_machine_that_is_being_ended_is_asked_for_by_its_id() {
+    let list = [alive()];
+    assert_eq!(used().asks_for(&list), None);
+    assert_eq!(used().asks_for(&[]), Some(MACHINE));
+    assert_eq!(ending(used()).asks_for(&list), Some(MACHINE));
+    assert_eq!(empty().asks_for(&list), None);
+}
+
+#[test]
+fn a_lease_holds_until_it_has_run_out_and_its_own_laptop_takes_it_over_at_once() {
+    let leased = empty().leased_to("me@one", "one", 0).unwrap();
+    let elsewhere = Elsewhere { owner: "me@one".to_owned(), left: 1 };
+    assert_eq!(leased.clone().leased_to("you@two", "two", 119), Err(elsewhere.clone()));
+    assert_eq!(leased.holder(119), Some(elsewhere));
+    assert_eq!(leased.holder(120), None);
+    let taken = leased.clone().leased_to("you@two", "two", 120).unwrap().lease.unwrap();
+    assert_eq!((taken.owner.as_str(), taken.writes), ("you@two", 2));
+    assert!(leased.leased_to("me@one", "one", 0).is_ok());
+}
+
 #[test]
 fn a_record_survives_being_stored_and_a_newer_one_is_refused() {
     let record = Record { gone: vec!["m-0".to_owned()], ..ending(used()) };

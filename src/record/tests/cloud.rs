@@ -205,6 +205,11 @@ impl Cloud {
         (0..self.disks.len()).filter(|disk| self.disks[*disk].place == Place::There)
     }
 
+    /// The disks that bill and have no machine.
+    pub(super) fn detached(&self) -> Vec<usize> {
+        self.billing_disks().filter(|disk| !self.is_held(*disk)).collect()
+    }
+
     pub(super) fn alive(&self) -> usize {
         self.vms.iter().filter(|vm| vm.is_alive()).count()
     }

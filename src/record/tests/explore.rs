@@ -69,15 +69,18 @@ struct Case {
     runs: usize,
     faults: usize,
     steps: usize,
+    /// The disks that had no machine when the record was lost. The protocol can't know of them any more; every
+    /// plan names them by their tags, with what they cost.
+    told: Vec<usize>,
     /// Which faults have struck, and at which step.
     trail: [Option<(usize, Fault)>; 4],
 }
 
 impl Case {
     fn fork(&self, fault: Fault) -> Self {
-        let (faults, mut trail) = (self.faults - 1, self.trail);
+        let (faults, mut trail, told) = (self.faults - 1, self.trail, self.told.clone());
         trail[faults % 4] = Some((self.steps, fault));
-        Self { world: self.world.clone(), run: self.run.fork(), faults, trail, runs: 0, ..*self }
+        Self { world: self.world.clone(), run: self.run.fork(), faults, trail, told, runs: 0, ..*self }
     }
 
     fn run_again(&mut self, elsewhere: bool) {
@@ -192,6 +195,7 @@ impl Explorer<'_> {
             runs: 1,
             faults,
             steps: 0,
+            told: Vec::new(),
             trail: [None; 4],
         });
     }
@@ -200,8 +204,8 @@ impl Explorer<'_> {
     fn run(&mut self, mut case: Case) {
         while let Some(leg) = self.story.legs.get(case.leg).copied() {
             let (Leg::Want(wish) | Leg::Once(wish)) = leg else {
-                let doubted = Memory::new(true);
-                case.world.memories = vec![doubted];
+                case.world.memories = vec![Memory::new(true)];
+                case.told = case.world.cloud.detached();
                 self.next_leg(&mut case);
                 continue;
             };
@@ -292,7 +296,7 @@ impl Explorer<'_> {
         }
         let wrong = u64::from(alive.iter().any(|alive| *alive != one));
         *(if wish.is_up() { &mut self.found.not_one } else { &mut self.found.billing }) += wrong;
-        self.judge_disks(&later.cloud, &record);
+        self.judge_disks(&later.cloud, &record, &case.told);
         if let Some(number) = machine {
             self.work(case, wish, number);
         }
@@ -305,18 +309,18 @@ impl Explorer<'_> {
 
     /// Every disk that bills is the machine's or the one that the record says is waiting, and all work is on one
     /// of these two or saved.
-    fn judge_disks(&mut self, cloud: &Cloud, record: &Record) {
+    fn judge_disks(&mut self, cloud: &Cloud, record: &Record, told: &[usize]) {
         let machine = record.machine.as_ref().and_then(|machine| number(&machine.id));
         let attached = machine.map(|number| cloud.vms[number].disk);
         let waiting = record.disk.as_ref().map(|disk| disk_number(&disk.volume));
-        let known = |disk: usize| Some(disk) == attached || Some(disk) == waiting;
+        let known = |disk: usize| Some(disk) == attached || Some(disk) == waiting || told.contains(&disk);
         self.found.stray += u64::from(!cloud.billing_disks().all(known));
         let bytes = |disk: Option<usize>| disk.map_or(0, |disk| cloud.disks[disk].bytes);
-        // Where both the record and the machine are gone, only the trash still has what was on its disk.
-        let trash = |one: &VmDisk| if one.place == Place::Trash { one.bytes } else { 0 };
+        // Where both the record and the machine are gone, its disk still has what was on it, if in the trash.
         let forgotten = self.story.legs.contains(&Leg::RecordLost);
-        let trashed = cloud.disks.iter().filter(|_| forgotten).map(trash).fold(0, |all, one| all | one);
-        let somewhere = cloud.saved | bytes(attached) | bytes(waiting) | trashed;
+        let still = cloud.disks.iter().filter(|disk| forgotten && disk.place != Place::Deleted);
+        let somewhere =
+            still.fold(cloud.saved | bytes(attached) | bytes(waiting), |all, disk| all | disk.bytes);
         self.found.lost += u64::from(cloud.lost == 0 && cloud.made & !somewhere != 0);
     }
 
@@ -368,7 +372,13 @@ fn strike(case: &mut Case, effect: &Effect, fault: Fault) -> bool {
             run.take(world, effect);
             return run.over.is_none();
         }
-        _ => world.cloud.pass(1),
+        _ => {
+            // The same bytes are sent again, however much later.
+            if matches!(effect, Effect::Put(..)) {
+                run.due.get_or_insert_with(|| effect.clone());
+            }
+            world.cloud.pass(1);
+        }
     }
     true
 }

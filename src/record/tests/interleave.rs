@@ -55,6 +55,8 @@ struct Pair {
     active: usize,
     switches: usize,
     steps: usize,
+    /// At which steps they were switched, and for how long the one that was left stood still.
+    trail: [Option<(usize, i64)>; 4],
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -83,6 +85,8 @@ struct Found {
     unhealed: u64,
     stopped: u64,
     endless: u64,
+    /// The switches of the first schedule in which something went wrong, the last one first.
+    trail: Option<String>,
 }
 
 impl Found {
@@ -103,6 +107,7 @@ impl Found {
         self.unhealed += other.unhealed;
         self.stopped += other.stopped;
         self.endless += other.endless;
+        self.trail = self.trail.take().or_else(|| other.trail.clone());
     }
 }
 
@@ -151,6 +156,7 @@ impl Scheduler<'_> {
             active: 0,
             switches: self.switches,
             steps: 0,
+            trail: [None; 4],
         });
     }
 
@@ -221,6 +227,7 @@ impl Scheduler<'_> {
             }
             other.active = 1 - pair.active;
             other.world.cloud.pass(pause);
+            other.trail[other.switches % 4] = Some((pair.steps, pause));
             self.follow(other);
         }
     }
@@ -266,6 +273,7 @@ impl Scheduler<'_> {
     /// What is there at the end, an hour later, and after the next runs.
     fn judge(&mut self, pair: Pair) {
         self.found.schedules += 1;
+        let trail = pair.trail;
         let refused = pair.again != [0; 2] || pair.ends.contains(&Some(Ending::Refused));
         self.found.refused += u64::from(refused);
         let mut world = pair.world;
@@ -279,6 +287,9 @@ impl Scheduler<'_> {
             self.found.lost += u64::from(world.cloud.made & !world.cloud.saved != 0);
         } else {
             self.judge_without_a_store(world);
+        }
+        if self.found.violations() > 0 && self.found.trail.is_none() {
+            self.found.trail = Some(format!("{trail:?}"));
         }
     }
 

@@ -171,6 +171,8 @@ pub(super) struct Process {
     /// The created machine is waited for.
     building: bool,
     unclear: usize,
+    /// How many ticks were waited for a disk or a machine.
+    waited: usize,
     /// When the proof in hand was taken.
     proven: Timestamp,
     /// The lease was renewed to make sure that nobody else has it.
@@ -186,6 +188,10 @@ pub(super) struct Process {
 
 /// How many orders without a clear answer one run sends.
 const ORDERS: usize = 3;
+/// How many ticks a disk may take to be let go of once its machine is gone: five minutes.
+const DETACHED: usize = 15;
+/// How many ticks a machine may take until it is built: half an hour.
+const BOOT: usize = 90;
 const CANDIDATES: usize = 2;
 
 impl Process {
@@ -201,6 +207,7 @@ impl Process {
             removing: false,
             building: false,
             unclear: 0,
+            waited: 0,
             proven: world.cloud.now(),
             sure: false,
             due: None,
@@ -378,7 +385,7 @@ impl Process {
             match world.cloud.exact(machine).status {
                 Status::Failed(_) | Status::Discontinued => self.removing = true,
                 Status::Running => {}
-                _ => return Some(waited(world)),
+                _ => return Some(self.wait_at_most(world, BOOT)),
             }
             self.building = false;
         }
@@ -387,9 +394,17 @@ impl Process {
         match world.cloud.disks[disk].place {
             Place::Trash => Some(self.renewed(world, Effect::Restore(disk))),
             // With an order on its way it may be that machine's already: the protocol waits for it to show.
-            _ if self.record.intent.is_none() && world.cloud.is_held(disk) => Some(waited(world)),
+            _ if self.record.intent.is_none() && world.cloud.is_held(disk) => {
+                Some(self.wait_at_most(world, DETACHED))
+            }
             _ => None,
         }
+    }
+
+    /// Waits, but not without an end: somebody else may have the lease by now, and do something else.
+    fn wait_at_most(&mut self, world: &mut World, ticks: usize) -> Doing {
+        self.waited += 1;
+        if self.waited > ticks { self.leave(Some(End::Failed)) } else { waited(world) }
     }
 
     fn write(&mut self, world: &mut World, mut record: Box<Record>) -> Doing {
