@@ -256,14 +256,6 @@ fn a_machine_that_is_known_to_be_gone_is_not_adopted_while_the_list_shows_it() {
     assert_eq!(plan.money.now, []);
 }
 
-/// Nobody would see it otherwise: `apply` asks the protocol only where something is planned.
-#[test]
-fn a_second_machine_of_ours_is_planned_for() {
-    let plan = changed(|_, world| world.cloud.instances.push(instance("m-9", "running")));
-    let kinds: Vec<_> = plan.actions.iter().map(|action| action.kind()).collect();
-    assert_eq!(kinds, [&Kind::Adopt { machine: "m-9".to_owned() }]);
-}
-
 #[test]
 fn a_deletion_that_was_never_carried_out_is_forgotten_when_the_machine_stays() {
     let plan = changed(|_, world| rented(world).ending = Some(ended(ID, &["os-m-1"])));
