@@ -706,6 +706,7 @@ fn stopped(session: &str, stop: &Stop) -> Error {
     match stop {
         Stop::OtherAccount(id) => {
             Error::of(ExitCode::Refused, format!("the account doesn't know machine `{id}`"))
+                .why("the session's record says that it lives")
                 .hint("are these the credentials of the account that rented it?")
         }
         Stop::Lost(id) => {

@@ -218,7 +218,13 @@ pub const CALLS: &[Call] = &[
         answer: Answer::Object,
         ..AT_THE_END
     },
-    Call { name: "volumes while they go", again: true, path: "/v1/volumes", skip: 3, ..AT_THE_END },
+    Call {
+        name: "volumes while they go",
+        again: true,
+        path: "/v1/volumes/*",
+        answer: Answer::Object,
+        ..AT_THE_END
+    },
     Call { name: "list after delete", again: true, path: "/v1/instances", skip: 7, ..AT_THE_END },
     Call { name: "note end", mentions: Some("\"ended\": {"), start: Start::Worked, command: DOWN, ..RECORD },
     Call {
