@@ -9,6 +9,8 @@ from page import Page
 def project(tmp_path_factory):
     project = Project(tmp_path_factory.mktemp("dacapo-notebook") / "project").up().with_notebook()
     project.installed = project.dacapo("up", "--yes").exits(0)
+    # Before anybody works in it.
+    project.untouched = project.dacapo("plan", "--set", "state=absent").exits(0)
     yield project
     project.close()
 
