@@ -259,13 +259,13 @@ fn the_way_leads_to_what_the_server_listens_on_and_to_nothing_else_of_this_machi
     // Whoever else logs in may ask for any host and port.
     let reach = |host: &str, port: u16| {
         let (near, token) = (free_port(), token(&project));
-        let config = project.ready["ssh"].as_str().unwrap();
+        let [config, user] = ["ssh", "user"].map(|key| project.ready[key].as_str().unwrap());
         let address = instance_address(&project);
         let forward = format!("127.0.0.1:{near}:{host}:{port}");
         let options = ["-F", config, "-o", "StrictHostKeyChecking=no", "-o", "ExitOnForwardFailure=yes"];
         let mut ssh = Command::new("ssh");
         ssh.args(options).args(["-o", "LogLevel=ERROR", "-o", "UserKnownHostsFile=/dev/null"]);
-        ssh.args(["-L", &forward, &format!("root@{address}"), "echo open; cat"]);
+        ssh.args(["-L", &forward, &format!("{user}@{address}"), "echo open; cat"]);
         let mut ssh = ssh.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let mut line = [0; 4];
         ssh.stdout.as_mut().unwrap().read_exact(&mut line).unwrap();

@@ -7,6 +7,7 @@
 #[path = "../it/first_contact.rs"]
 mod first_contact;
 #[path = "../it/interrupt.rs"]
+#[expect(dead_code, reason = "it is shared with `tests/it`, which needs more of it")]
 mod interrupt;
 #[path = "../it/notebook.rs"]
 mod notebook;
