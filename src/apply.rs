@@ -163,10 +163,11 @@ async fn carry_out(
 ) -> Result<()> {
     let started = Instant::now();
     context.events.send(Event::Started { action: action.clone() });
-    let mut run = Run { context, hold, action, shared, waited: Duration::ZERO, unclear: Vec::new() };
+    let mut run = Run { context, hold, action, shared, waited: Duration::ZERO, unclear: Vec::new(), late: 0 };
     match action.kind() {
         Kind::Settle => run.settle().await?,
         Kind::Adopt { .. } | Kind::EndTwin { .. } => run.adopt().await?,
+        Kind::MakeWay { machine, .. } => run.make_way(machine).await.map(drop)?,
         Kind::Forget { .. } => run.forget().await?,
         Kind::Recover { volume, location, .. } => run.recover(volume, location).await?,
         Kind::RestoreVolume { volume, .. } => run.restore_volume(volume).await?,
@@ -211,6 +212,8 @@ struct Run<'a, 'c> {
     waited: Duration,
     /// What was said instead of a clear answer to each order so far.
     unclear: Vec<String>,
+    /// How many proofs were too old when their deletion was to be sent.
+    late: usize,
 }
 
 impl Run<'_, '_> {

@@ -289,19 +289,9 @@ impl<'a> Draft<'a> {
         }));
     }
 
-    fn recorded(&self) -> Option<&'a String> {
-        self.observed.record.machine.as_ref().map(|machine| &machine.id)
-    }
-
     /// The machine of ours that the record doesn't know; the oldest where there are several.
     fn unrecorded(&self) -> Option<&'a Instance> {
-        let record = &self.observed.record;
-        let ours = self.observed.cloud.instances.iter().filter(|instance| {
-            record.may_own(instance)
-                && instance.status != Status::Deleting
-                && self.recorded() != Some(&instance.id)
-        });
-        ours.min_by_key(|instance| (instance.created_at, &instance.id))
+        self.observed.record.unrecorded(&self.observed.cloud.instances)
     }
 
     /// What was last brought to where the artifacts are; nobody remembers that of the laptop.

@@ -296,9 +296,35 @@ impl Record {
         (machine.ending.is_some() || !listed).then_some(&machine.id)
     }
 
+    /// Tells whether a machine beside the recorded one came of an order in this record: of the same one, which
+    /// arrived twice, or of one that is still open. Only the recorded one was ever logged in to.
+    pub fn ordered(&self, other: &Instance) -> bool {
+        let recorded = self.machine.as_ref().filter(|machine| machine.asked.is_some());
+        let answered = recorded.and_then(|machine| machine.nonce.as_deref());
+        let open = self.intent.as_ref().map(|intent| intent.nonce.as_str());
+        nonce(other).is_some_and(|nonce| [answered, open].contains(&Some(nonce)))
+    }
+
     /// Tells whether a listed machine is this session's and not one that is known to be gone already.
     pub fn may_own(&self, instance: &Instance) -> bool {
         self.owns(instance) && instance.status != Status::Discontinued && !self.gone.contains(&instance.id)
+    }
+
+    /// Returns the oldest living machine of this session that isn't the recorded one.
+    pub fn unrecorded<'a>(&self, list: &'a [Instance]) -> Option<&'a Instance> {
+        let recorded = self.machine.as_ref().map(|machine| &machine.id);
+        let living = list.iter().filter(|instance| {
+            self.may_own(instance) && instance.status != Status::Deleting && recorded != Some(&instance.id)
+        });
+        living.min_by_key(|instance| (instance.created_at, &instance.id))
+    }
+
+    /// Returns the machine that the recorded one goes for: the older of two laptops' orders stays, where nobody
+    /// has been on ours.
+    pub fn makes_way_for<'a>(&self, list: &'a [Instance], ours: &Instance) -> Option<&'a Instance> {
+        self.machine.as_ref().filter(|machine| machine.id == ours.id && !machine.may_hold_work())?;
+        let older = |other: &&Instance| (other.created_at, &other.id) < (ours.created_at, &ours.id);
+        self.unrecorded(list).filter(|other| older(other) && !self.ordered(other))
     }
 
     /// Returns the record with the created machine noted and the intent closed.
@@ -423,11 +449,6 @@ impl Rented {
     /// Tells whether its disk may hold what is nowhere else.
     pub fn may_hold_work(&self) -> bool {
         self.login || self.booted.is_some()
-    }
-
-    /// Tells whether another machine came of the same order: only the recorded one was ever logged in to.
-    pub fn has_twin(&self, other: &Instance) -> bool {
-        self.asked.is_some() && self.nonce.is_some() && nonce(other) == self.nonce.as_deref()
     }
 
     /// Returns the host keys that it may show: the pinned one or, until one is, those that were foreseen.
@@ -662,7 +683,7 @@ fn with_machine(record: &Record, machine: &Rented, view: View<'_>, goal: &Goal, 
             Step::Write(Box::new(record.clone().without_machine()))
         };
     }
-    if let Some(step) = second_machine(record, machine, view) {
+    if let Some(step) = second_machine(record, machine, instance, view, hand) {
         return step;
     }
     match (goal, &instance.status) {
@@ -756,8 +777,7 @@ fn same(some: &[String], others: &[String]) -> bool {
 
 fn without_machine(times: Times, record: &Record, view: View<'_>, goal: &Goal, hand: &mut Hand) -> Step {
     let ours = || view.list.iter().filter(|instance| record.may_own(instance));
-    let alive = ours().filter(|instance| instance.status != Status::Deleting);
-    if let Some(instance) = alive.min_by_key(|instance| (instance.created_at, &instance.id)) {
+    if let Some(instance) = record.unrecorded(view.list) {
         return Step::Write(Box::new(record.clone().with_adopted(instance)));
     }
     // There is nothing to know of a machine that is going away, only to wait for.
@@ -807,15 +827,21 @@ fn foreseen_keys(record: &Record, hand: &Hand) -> Vec<String> {
 
 /// Deals with living machines of this session beside the recorded one.
 ///
-/// One that answers to the recorded machine's own nonce is a POST that arrived twice: we only ever log in
-/// to the recorded one, so the other holds nothing. Any other is for a person to decide.
-fn second_machine(record: &Record, machine: &Rented, view: View<'_>) -> Option<Step> {
-    let others = view
-        .list
-        .iter()
-        .filter(|other| record.may_own(other) && other.id != machine.id && other.status != Status::Deleting);
-    let other = others.min_by_key(|other| (other.created_at, &other.id))?;
-    Some(match (machine.has_twin(other), &other.status) {
+/// One of our own orders holds nothing, since we only ever log in to the recorded machine. Another laptop's,
+/// which has a record of its own, stays where it is the older one and nobody has come to ours yet; it sees to
+/// the same where ours is the older one. Any other is for a person to decide.
+fn second_machine(
+    record: &Record,
+    machine: &Rented,
+    instance: &Instance,
+    view: View<'_>,
+    hand: &mut Hand,
+) -> Option<Step> {
+    let other = record.unrecorded(view.list)?;
+    if record.makes_way_for(view.list, instance).is_some() {
+        return Some(end(record, machine, instance, view, &Goal::Absent, hand));
+    }
+    Some(match (record.ordered(other), &other.status) {
         (false, _) => Step::Stop(Stop::Several(vec![machine.id.clone(), other.id.clone()])),
         (true, Status::Ordered(_) | Status::Provisioning) => Step::Wait(view.now + POLL),
         (true, _) => guard::prove_unused(&other.id, false, view.now)

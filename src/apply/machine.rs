@@ -28,6 +28,8 @@ const BOOT: Duration = Duration::from_secs(30 * 60);
 const SETTLED: Duration = Duration::from_secs(60 * 60);
 /// How many orders without a clear answer one action sends, the quiet window between them.
 const ORDERS: usize = 3;
+/// How many proofs one action lets grow too old on the way to their deletion.
+const LATE: usize = 30;
 /// How long a disk may take to be let go of once its machine is gone.
 const DETACHED: Duration = Duration::from_secs(5 * 60);
 /// How long a machine may take to shut down before it is asked again.
@@ -66,6 +68,7 @@ impl Run<'_, '_> {
         if self.hold.record().intent.is_none() {
             self.await_detached().await?;
         }
+        self.tell_of_the_window().await?;
         let mut refused = Vec::new();
         for candidate in candidates {
             match self.create_at(candidate).await? {
@@ -144,7 +147,8 @@ impl Run<'_, '_> {
                         self.remove_failed(&id, &status.to_string()).await?;
                         return Ok(Built::NoCapacity(format!("the machine ended as `{status}`")));
                     }
-                    _ => return Ok(Built::Up),
+                    _ if self.providers().memory.is_shared() => return Ok(Built::Up),
+                    _ => return self.alone(&id).await,
                 },
                 Step::Prove => return Err(self.failed_with_work()),
                 step => self.common(step).await?,
@@ -218,12 +222,21 @@ impl Run<'_, '_> {
         }
     }
 
-    /// Waits out whether anything of ours is on its way; what turns up and was never used is deleted.
-    pub(super) async fn settle(&mut self) -> Result<()> {
-        let mut hand = Hand::default();
+    async fn tell_of_the_window(&mut self) -> Result<()> {
+        let record = self.hold.record();
+        if record.intent.is_none() && record.doubt.is_none() {
+            return Ok(());
+        }
         if let Some(until) = self.hold.record().absence_from(self.look().await?.now) {
             self.stage(Stage::Watching { until });
         }
+        Ok(())
+    }
+
+    /// Waits out whether anything of ours is on its way; what turns up and was never used is deleted.
+    pub(super) async fn settle(&mut self) -> Result<()> {
+        let mut hand = Hand::default();
+        self.tell_of_the_window().await?;
         loop {
             let look = self.look().await?;
             match next(self.hold.record(), look.view(), &Goal::Absent, &mut hand) {
@@ -266,6 +279,59 @@ impl Run<'_, '_> {
                 | Step::ShutDown(_)
                 | Step::Delete(_)
                 | Step::Done(_) => return Ok(()),
+            }
+        }
+    }
+
+    /// Makes sure, where every laptop has a record of its own, that no other one rented a machine at the same
+    /// time: the newer one sees the older before anybody comes to it.
+    async fn alone(&mut self, id: &str) -> Result<Built> {
+        let until = self.instance(id).await?.created_at + record::QUIET_WINDOW;
+        if self.look().await?.now < until {
+            self.stage(Stage::Watching { until });
+        }
+        loop {
+            if self.make_way(id).await? {
+                return Err(Error::of(ExitCode::Stale, "an older machine carries this session's mark")
+                    .why("another laptop rented it at the same time; the one of this run is deleted again")
+                    .hint("run the same command again: it takes the other machine over"));
+            }
+            if self.look().await?.now >= until {
+                return Ok(Built::Up);
+            }
+            self.wait(POLL).await?;
+        }
+    }
+
+    /// Deletes the recorded machine where an older one of this session is there and nobody was ever on ours;
+    /// notes the other. Tells whether it did.
+    pub(super) async fn make_way(&mut self, id: &str) -> Result<bool> {
+        let mut hand = Hand::default();
+        loop {
+            let look = self.look().await?;
+            let record = self.hold.record();
+            let ours = record.machine.as_ref().filter(|machine| machine.id == id);
+            // A deletion that was decided is seen through: nobody was on the machine, and it may be going.
+            let stays = ours.is_some_and(|ours| {
+                let instance = look.recorded.as_ref();
+                let older = instance.and_then(|instance| record.makes_way_for(&look.list, instance));
+                ours.ending.is_none() && older.is_none()
+            });
+            if stays {
+                return Ok(false);
+            }
+            match next(record, look.view(), &Goal::Absent, &mut hand) {
+                Step::Write(record) => {
+                    let noted = record.machine.as_ref().is_some_and(|machine| machine.id != id);
+                    self.hold.write(self.context.providers, *record).await?;
+                    if noted {
+                        self.remove_scripts().await?;
+                        return Ok(true);
+                    }
+                }
+                Step::Done(_) => return Ok(true),
+                Step::Prove => return Err(self.failed_with_work()),
+                step => self.common(step).await?,
             }
         }
     }
@@ -474,7 +540,8 @@ impl Run<'_, '_> {
         let volumes = if proof.keeps_disk() { Vec::new() } else { record::volumes_of(&instance) };
         // If this process was suspended since the evidence was taken, both are taken anew.
         if !self.hold.is_surely_ours(self.context.providers) || !proof.is_valid(latest) {
-            return Ok(());
+            self.late += 1;
+            return if self.late < LATE { Ok(()) } else { Err(always_late(&id)) };
         }
         match self.providers().cloud.delete(self.action, proof, &volumes).await? {
             Deleted::Accepted => self.stage(Stage::Deleting { machine: id.clone() }),
@@ -688,6 +755,15 @@ fn never_clear(unclear: &[String]) -> Error {
     error.hint(
         "none is listed after the quiet window; run the same command again later: it looks again before it orders",
     )
+}
+
+/// The laptop sleeps, or its connection is slower than what a deletion may rest on.
+fn always_late(machine: &str) -> Error {
+    Error::new(format!(
+        "machine `{machine}` was not deleted: it was proven {LATE} times, each time too slowly"
+    ))
+    .why("between the last look and the deletion lay more than a minute and a half, each time")
+    .hint("it goes on billing; run the same command again where the connection is better")
 }
 
 fn unsettled(look: &Look) -> Error {

@@ -75,10 +75,18 @@ pub enum Kind {
         /// The cloud's id.
         machine: String,
     },
-    /// Delete a machine that came of the same order as the session's: nobody was ever on it.
+    /// Delete a second machine of our own orders: nobody was ever on it.
     EndTwin {
         /// The cloud's id.
         machine: String,
+    },
+    /// Delete the recorded machine, which nobody was ever on, and note the older one that another laptop
+    /// rented at the same time.
+    MakeWay {
+        /// The cloud's id.
+        machine: String,
+        /// The id of the one that stays.
+        older: String,
     },
     /// Note in the record that its machine is gone.
     Forget {

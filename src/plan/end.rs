@@ -25,7 +25,7 @@ impl<'a> Draft<'a> {
         match &living.instance.status {
             Status::Discontinued => self.gone(living),
             Status::Deleting if living.rented.is_in_use() => self.unsettled(living),
-            _ if self.is_protected(living) || self.look_beside(living) => {}
+            _ if self.is_protected(living) || self.make_way(living) || self.look_beside() => {}
             _ if self.request.keep_disk && living.rented.may_hold_work() => self.keep_disk(living),
             _ => self.delete(living),
         }

@@ -37,8 +37,9 @@ impl<'a> Draft<'a> {
                 // Anything else that never was used and never will be holds nothing, and may bill.
                 Status::Failed(_) if !living.rented.login => self.delete(living),
                 Status::Deleting if !living.rented.is_in_use() => {}
+                _ if self.make_way(living) => return Ok(Fresh::Unknown),
                 _ => {
-                    self.look_beside(living);
+                    self.look_beside();
                     return self.keep_machine(living);
                 }
             }
@@ -54,16 +55,24 @@ impl<'a> Draft<'a> {
     }
 
     /// A second machine of ours bills as well; tells whether it stands in the way of ending the first.
-    pub(super) fn look_beside(&mut self, living: Living<'_>) -> bool {
+    pub(super) fn look_beside(&mut self) -> bool {
         let Some(other) = self.unrecorded() else { return false };
         let machine = other.id.clone();
-        let is_twin = living.rented.has_twin(other);
+        let is_twin = self.observed.record.ordered(other);
         if is_twin {
             self.add(Kind::EndTwin { machine });
         } else {
             self.plan.blocked.push(Blocked::Several { machine });
         }
         !is_twin
+    }
+
+    /// Plans for our machine to go where another laptop has rented an older one.
+    pub(super) fn make_way(&mut self, living: Living<'_>) -> bool {
+        let (record, instances) = (&self.observed.record, &self.observed.cloud.instances);
+        let Some(other) = record.makes_way_for(instances, living.instance) else { return false };
+        self.add(Kind::MakeWay { machine: living.rented.id.clone(), older: other.id.clone() });
+        true
     }
 
     fn after_a_gone_machine(&mut self, living: Living<'a>) -> Result<Fresh> {

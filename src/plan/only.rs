@@ -57,6 +57,7 @@ impl Kind {
             Self::Settle
             | Self::Adopt { .. }
             | Self::EndTwin { .. }
+            | Self::MakeWay { .. }
             | Self::Forget { .. }
             | Self::RegisterKey { .. }
             | Self::Create { .. }

@@ -20,6 +20,11 @@ pub enum Memory {
 }
 
 impl Memory {
+    /// Tells whether all laptops have this record, so that its lease holds them off.
+    pub fn is_shared(&self) -> bool {
+        matches!(self, Self::Store(_))
+    }
+
     /// Reads the listing and the record in one round.
     pub async fn look(&self, session: &str) -> Result<StoreLook> {
         match self {

@@ -401,6 +401,37 @@ fn a_second_machine_of_unknown_past_is_for_a_person_to_decide() {
     assert!(matches!(stopped, Step::Stop(Stop::Several(_))), "who logged in to which isn't known");
 }
 
+#[test]
+fn the_newer_of_two_laptops_machines_goes_unless_somebody_was_on_it() {
+    let newer = Instance { created_at: at(10), ..alive() };
+    let older = instance("m-2", "n-2", Status::Running);
+    for goal in [running(), Goal::Absent] {
+        let list = [newer.clone(), older.clone()];
+        let noted = written(step(&rented(), &list, &goal)).machine.unwrap();
+        assert_eq!(noted.ending.unwrap().id, MACHINE, "{goal:?}");
+        let gone = step(&ending(rented()), &list, &goal);
+        assert!(matches!(gone, Step::Delete(proof) if proof.machine() == MACHINE), "{goal:?}");
+        assert!(matches!(step(&used(), &list, &goal), Step::Stop(_)), "somebody was on it: {goal:?}");
+        // Of the same second, the ids decide: both laptops must come to the same end.
+        let same = Instance { created_at: at(0), ..newer.clone() };
+        let list = [same, instance("m-0", "n-2", Status::Running)];
+        assert!(written(step(&rented(), &list, &goal)).machine.unwrap().ending.is_some(), "{goal:?}");
+        let list = [alive(), Instance { created_at: at(10), ..older.clone() }];
+        assert!(matches!(step(&rented(), &list, &goal), Step::Stop(_)), "ours is the older: {goal:?}");
+    }
+    let left = written(step(&rented(), &[Instance { status: Status::Discontinued, ..newer }], &running()));
+    assert_eq!(written(step(&left, &[older], &running())).machine.unwrap().id, "m-2");
+}
+
+#[test]
+fn what_came_of_an_open_order_goes_where_another_machine_was_taken_up() {
+    let older = Instance { created_at: at(-10), ..instance("m-0", "n-2", Status::Running) };
+    let adopted = written(step(&intended(0), &[alive(), older.clone()], &running()));
+    assert_eq!(adopted.machine.as_ref().unwrap().id, "m-0");
+    let deleted = step(&adopted, &[alive(), older], &running());
+    assert!(matches!(deleted, Step::Delete(proof) if proof.machine() == MACHINE), "{adopted:?}");
+}
+
 /// The list may still show it as it was; asked for by id it is exact.
 #[test]
 fn a_machine_that_is_being_ended_is_asked_for_by_its_id() {

@@ -35,8 +35,13 @@ fn how(kind: &Kind) -> &'static [&'static str] {
             "It is noted in the record; what is on it counts as work until it is looked at.",
         ],
         Kind::EndTwin { .. } => &[
-            "One order made two machines; dacapo only ever logs in to the recorded one, so this one holds nothing.",
-            "It goes to the cloud's trash with its disk.",
+            "Two machines came of this session's orders; only the recorded one was ever logged in to.",
+            "So this one holds nothing, and goes to the cloud's trash with its disk.",
+        ],
+        Kind::MakeWay { .. } => &[
+            "Two laptops without a store rented a machine each at the same time; the older one stays.",
+            "Nobody ever logged in to this one, so it holds nothing, and goes to the cloud's trash with its disk.",
+            "The other is noted in the record; what is on it counts as work until it is looked at.",
         ],
         Kind::Forget { .. } => &[
             "The cloud itself says that the machine is gone, or you named it as gone.",

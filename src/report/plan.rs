@@ -151,8 +151,13 @@ pub fn action_text(action: &Action, currency: &str) -> String {
             .to_owned(),
         Kind::Adopt { machine } => format!("note machine {machine}, which carries this session's mark"),
         Kind::EndTwin { machine } => {
-            format!("delete machine {machine}: the same order arrived twice, and nobody was ever on this one")
+            format!(
+                "delete machine {machine}: a second one of this session's orders, and nobody was ever on it"
+            )
         }
+        Kind::MakeWay { machine, older } => format!(
+            "delete machine {machine}: nobody was ever on it, and {older}, which is older, carries this session's mark"
+        ),
         Kind::Forget { machine } => format!("note that machine {machine} is gone"),
         Kind::RegisterKey { name, key } => {
             format!("register the login key {} with the account as `{name}`", key.fingerprint())

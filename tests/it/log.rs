@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::Value;
 
-use crate::support::Project;
+use crate::support::{Project, without_store};
 
 fn sessions(project: &Project) -> Vec<Value> {
     project.dacapo(&["log", "--json"]).exits(0).json()["sessions"].as_array().unwrap().clone()
@@ -100,11 +100,7 @@ fn a_receipt_that_was_edited_by_hand_is_named_and_passed_over() {
 
 #[test]
 fn without_a_store_receipts_stay_on_this_laptop() {
-    let spec = include_str!("../../session.toml")
-        .replace("store = ", "# ")
-        .replace("[artifacts.model]", "[limits]\n#")
-        .replace("path     = \"export.pkl\"\nversion  = \"latest\"\ncompress = \"gzip\"", "");
-    let project = Project::with_spec(&spec);
+    let project = Project::with_spec(&without_store());
     project.dacapo(&["up", "--yes"]).exits(0);
     project.dacapo(&["down", "--yes"]).exits(0);
     assert_eq!(sessions(&project).len(), 1);

@@ -96,7 +96,7 @@ fn a_second_machine_of_the_same_order_is_ended_by_the_next_run() {
     let machine = world.instance();
     copy_of_ours(&world, None);
     bills(&world, 2, 2);
-    project.dacapo(UP).exits(0).says("the same order arrived twice");
+    project.dacapo(UP).exits(0).says("a second one of this session's orders");
     bills(&world, 1, 1);
     assert_eq!(world.instance(), machine, "the one that was logged in to stays");
     heals(&project, &world);

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::interrupt::{Started, until};
 use crate::matrix::worlds::World;
-use crate::support::{Project, Ran, ran};
+use crate::support::{Project, Ran, ran, without_store};
 
 /// A little more than a lease lasts, in the world's seconds.
 const LEASE_IS_OVER: f64 = 130.0;
@@ -262,4 +262,47 @@ fn clocks_that_are_years_apart_change_nothing() {
     run_at(&project, "second", &["status"]).exits(0).says("2031-05-06");
     run_at(&project, "second", &["down", "--yes"]).exits(0);
     nothing_bills(&world);
+}
+
+/// Nobody is held off without a store. Both look before either order shows, so both rent a machine; the newer one goes
+/// before anybody comes to it, and its laptop takes the older one over.
+#[test]
+fn without_a_store_two_that_order_at_once_end_with_one_machine() {
+    let project = Project::with_speed(30);
+    std::fs::write(project.path().join("session.toml"), without_store()).unwrap();
+    let world = World::of(&project);
+    // Neither order shows before its machine could be logged in to.
+    world.set(&json!({"cloud": {"list_lag": 120.0, "timing": {"provisioning": 5.0}}}));
+    let both = ["first", "second"].map(|laptop| {
+        let mut up = started_at(&project, laptop, &["up", "--yes"]);
+        up.wait_for("watching the cloud until");
+        up.signal("STOP");
+        up
+    });
+    // Long enough under way for the other one's last look.
+    let held = json!({"service": "cloud", "method": "POST", "path": "/v1/instances",
+                      "fault": {"delay": {"seconds": 50, "after": false}}});
+    world.faults(&[held]);
+    world.jump(200.0);
+    both.iter().for_each(|up| up.signal("CONT"));
+    let ends = both.map(|up| up.end().code);
+    assert_eq!(world.machines().len(), 2, "{ends:?}: each of them rented one");
+    let again = |laptop: &str| {
+        let mut runs = (0..2).map(|_| run_at(&project, laptop, &["up", "--yes"]));
+        runs.find(|ran| ran.code == 0).unwrap_or_else(|| panic!("{laptop} after {ends:?}"));
+    };
+    ["second", "first"].into_iter().for_each(again);
+    let stays = one_machine(&world);
+    let requests = world.requests();
+    let deletions = requests.iter().filter(|one| one.method == "PUT" && one.path == "/v1/instances");
+    assert_eq!(deletions.count(), 1, "the newer one, and nothing else");
+    for laptop in ["first", "second"] {
+        run_at(&project, laptop, &["plan", "--detailed-exitcode"]).exits(0);
+    }
+    assert_eq!(one_machine(&world), stays);
+    run_at(&project, "second", &["down", "--yes"]).exits(0);
+    nothing_bills(&world);
+    // What the other laptop did is not its own doing: it says that the machine vanished, once the list does.
+    world.jump(130.0);
+    run_at(&project, "first", &["down", "--yes"]).exits(5).says("vanished");
 }

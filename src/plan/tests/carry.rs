@@ -462,7 +462,7 @@ impl Worlds {
             Kind::Adopt { .. } => {
                 self.step(&Goal::Running(Box::new(asked())), &mut Hand::default()) != Some(false)
             }
-            Kind::EndTwin { .. } => self.drive(&Goal::Running(Box::new(asked()))),
+            Kind::EndTwin { .. } | Kind::MakeWay { .. } => self.drive(&Goal::Running(Box::new(asked()))),
             Kind::Forget { machine } => {
                 let known = self.exact(machine).is_some();
                 let record = self.seen.record.clone();

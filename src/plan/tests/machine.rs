@@ -344,3 +344,33 @@ fn a_machine_of_the_same_order_is_ended_and_any_other_is_for_a_person() {
     assert_eq!((stranger.actions.len(), stranger.blocked.len()), (0, 1));
     assert!(matches!(&stranger.blocked[0], Blocked::Several { machine } if machine == "m-2"));
 }
+
+#[test]
+fn a_machine_nobody_was_on_makes_way_for_an_older_one_and_nothing_else_is_planned() {
+    let beside = |state: State, login: bool, older: bool| {
+        changed(|spec, world| {
+            spec.state = state;
+            rented(world).login = login;
+            let mut other = instance("m-2", "running");
+            other.created_at = if older { at(-10) } else { at(10) };
+            other.tags.extend(crate::record::tags("lesson3", "abcd", "n-2"));
+            world.cloud.instances.push(other);
+        })
+    };
+    for state in [State::Running, State::Absent] {
+        let plan = beside(state, false, true);
+        let way = Kind::MakeWay { machine: ID.to_owned(), older: "m-2".to_owned() };
+        assert_eq!(plan.actions.iter().map(Action::kind).collect::<Vec<_>>(), [&way]);
+        assert_eq!(plan.blocked, []);
+        for (login, older) in [(true, true), (false, false)] {
+            let plan = beside(state, login, older);
+            assert!(matches!(&plan.blocked[..], [Blocked::Several { machine }] if machine == "m-2"));
+            assert!(
+                !plan
+                    .actions
+                    .iter()
+                    .any(|one| matches!(one.kind(), Kind::MakeWay { .. } | Kind::Delete { .. }))
+            );
+        }
+    }
+}

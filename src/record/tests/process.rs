@@ -458,8 +458,12 @@ impl Process {
     fn arrived(&mut self, world: &mut World, id: &str) -> Doing {
         let Some(number) = number(id) else { return Doing::Stopped(None) };
         let rented = self.record.machine.as_ref().expect("it is done");
+        let shown_by = world.cloud.exact(number).created_at + QUIET_WINDOW;
+        let early = world.memories.len() > 1 && world.cloud.now() < shown_by;
         match world.cloud.exact(number).status {
             Status::Running if rented.login => self.leave(None),
+            // Another laptop's order may not show yet.
+            Status::Running if early => waited(world),
             Status::Running => {
                 let mut record = (*self.record).clone();
                 record.machine.as_mut().expect("it is done").login = true;
