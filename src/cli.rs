@@ -13,6 +13,7 @@ mod login;
 mod notebook;
 mod open;
 mod orphans;
+mod page;
 mod reap;
 mod rehearse;
 mod save;
@@ -198,6 +199,8 @@ enum Command {
     },
     /// List the sessions that ended: when, what they cost, what they began and ended with
     Log(log::Log),
+    /// Write a page to look at: the last run, what sessions cost, the stored versions, what bills now
+    Report(page::Asked),
     /// Show the cloud's console page of the server
     Open(open::Open),
     /// End machines that are past their deadline; keep the disk where nothing shows that it may go
@@ -324,6 +327,7 @@ async fn carried_out(global: &Global, command: Command) -> Result<ExitCode> {
         Command::Status { watch: None } => status(global).await,
         Command::Status { watch: Some(seconds) } => watch(global, Duration::from_secs(seconds)).await,
         Command::Log(asked) => log::run(global, &asked).await,
+        Command::Report(asked) => page::run(global, &asked).await,
         Command::Open(asked) => open::run(global, &asked).await,
         Command::Reap(asked) => reap::run(global, &asked).await,
         Command::Orphans(asked) => orphans::run(global, &asked).await,

@@ -32,6 +32,10 @@ pub enum Kept {
     SshConfig,
     /// A plan, to be carried out later.
     Plan,
+    /// When each step of the last run began and ended.
+    Timeline,
+    /// A page to look at.
+    Page,
     /// What `login` keeps.
     Credentials,
     /// What is known of the git remote's history; git writes it.
@@ -51,7 +55,7 @@ pub enum Moment {
 
 impl Kept {
     /// Every kind.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Spec,
         Self::Lock,
         Self::Record,
@@ -59,6 +63,8 @@ impl Kept {
         Self::KnownHosts,
         Self::SshConfig,
         Self::Plan,
+        Self::Timeline,
+        Self::Page,
         Self::Credentials,
         Self::GitCache,
     ];
@@ -73,6 +79,8 @@ impl Kept {
             Self::KnownHosts => "known_hosts",
             Self::SshConfig => "ssh_config",
             Self::Plan => "plan",
+            Self::Timeline => "timeline",
+            Self::Page => "page",
             Self::Credentials => "credentials",
             Self::GitCache => "git_cache",
         }

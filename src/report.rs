@@ -13,9 +13,11 @@ mod log;
 mod markdown;
 mod notebook;
 mod orphans;
+mod page;
 mod plan;
 mod prune;
 mod status;
+mod timeline;
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -36,9 +38,11 @@ pub use log::log;
 pub use markdown::markdown;
 pub use notebook::{Way, notebook, way};
 pub use orphans::{Fate, orphans, reaped};
+pub use page::{Made, Page, drawing, page};
 pub use plan::{refusal, render as plan, saved_now, saving, transfers};
 pub use prune::{prune, pruned};
 pub use status::{sandbox_bill, status, summary};
+pub use timeline::{Timed, Timeline};
 
 /// Writes an error in its three parts.
 pub fn error(out: &mut impl Write, error: &Error) -> io::Result<()> {
@@ -100,6 +104,11 @@ pub fn consent(out: &mut impl Write, page: &str) -> io::Result<()> {
 pub fn logged_in(out: &mut impl Write, service: &str, account: &str, path: &Path) -> io::Result<()> {
     let path = path.to_string_lossy();
     writeln!(out, "signed in to {service}: {}; kept in {}", printable(account), printable(&path))
+}
+
+/// Says where something was written.
+pub fn written(out: &mut impl Write, path: &Path) -> io::Result<()> {
+    writeln!(out, "{}", printable(&path.display().to_string()))
 }
 
 /// Says what `logout` leaves valid.

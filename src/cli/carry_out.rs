@@ -1,11 +1,13 @@
 //! `apply`, `up` and `down`: plan, approve, take the lease, look again, act, until nothing is left.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io::{self, Write as _};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::artifacts::Moved;
@@ -13,7 +15,7 @@ use super::load::Loaded;
 use super::saved::Saved;
 use super::worlds::Worlds;
 use super::{
-    Approve, Global, cannot_print, interrupts, is_terminal, look, may_bill, overview, print_plan,
+    Approve, Global, cannot_print, interrupts, is_terminal, look, may_bill, overview, page, print_plan,
     random_word, request, with_trash,
 };
 use crate::apply::{self, Context, Hold, Interrupt, Outcome, holding, refuse_held};
@@ -25,7 +27,7 @@ use crate::observed::Observed;
 use crate::plan::{self, Kind, Note, Plan, Transfers, artifact_paths};
 use crate::provider::repo::{checkout_root, speaks_ssh};
 use crate::provider::server::Host;
-use crate::report::{self, Live, Mode};
+use crate::report::{self, Live, Mode, Timeline};
 use crate::spec::{OnAbsent, Spec, State};
 
 /// An approved plan may uncover a world that needs another: found machines, repaired ones.
@@ -41,6 +43,9 @@ pub(super) struct Job<'a> {
     pub(super) worlds: &'a Worlds,
     pub(super) wish: Wish<'a>,
     pub(super) interrupt: Interrupt,
+    /// When each step began and ended, over all rounds.
+    run: RefCell<Timeline>,
+    begun: Instant,
 }
 
 /// What is to be carried out.
@@ -58,7 +63,7 @@ pub(super) async fn apply(global: &Global, approve: &Approve, state: Option<Stat
     let loaded = Loaded::read(global, state)?;
     let worlds = Worlds::open(global, &loaded).await?;
     let wish = Wish::Session;
-    let job = Job { global, approve, loaded: &loaded, worlds: &worlds, wish, interrupt: interrupts(global) };
+    let job = Job::new(global, approve, &loaded, &worlds, wish, interrupts(global));
     for round in 0..ROUNDS {
         let (observed, held, plan) = job.look().await?;
         if plan.actions.is_empty() {
@@ -89,14 +94,7 @@ pub(super) async fn apply_saved(global: &Global, file: &Path) -> Result<ExitCode
     let loaded = Loaded::read(&global, None)?;
     let worlds = Worlds::open(&global, &loaded).await?;
     let wish = Wish::Session;
-    let job = Job {
-        global: &global,
-        approve: &approve,
-        loaded: &loaded,
-        worlds: &worlds,
-        wish,
-        interrupt: interrupts(&global),
-    };
+    let job = Job::new(&global, &approve, &loaded, &worlds, wish, interrupts(&global));
     let (observed, held, plan) = job.look().await?;
     job.print(&plan)?;
     saved.compare(&loaded, &plan)?;
@@ -121,7 +119,7 @@ pub(super) async fn transfer(global: &Global, approve: &Approve, moved: &Moved) 
     let loaded = Loaded::read(global, None)?;
     let worlds = Worlds::open(global, &loaded).await?;
     let wish = Wish::Transfers(moved);
-    let job = Job { global, approve, loaded: &loaded, worlds: &worlds, wish, interrupt: interrupts(global) };
+    let job = Job::new(global, approve, &loaded, &worlds, wish, interrupts(global));
     let (_, held, plan) = job.look().await?;
     job.print(&plan)?;
     if !plan.actions.is_empty() {
@@ -139,7 +137,7 @@ pub(super) async fn save(global: &Global, approve: &Approve, message: &str) -> R
     let loaded = Loaded::read(global, None)?;
     let worlds = Worlds::open(global, &loaded).await?;
     let wish = Wish::Save(message);
-    let job = Job { global, approve, loaded: &loaded, worlds: &worlds, wish, interrupt: interrupts(global) };
+    let job = Job::new(global, approve, &loaded, &worlds, wish, interrupts(global));
     let (_, held, plan) = job.look().await?;
     job.print(&plan)?;
     if !plan.actions.is_empty() {
@@ -153,6 +151,20 @@ pub(super) async fn save(global: &Global, approve: &Approve, message: &str) -> R
         }
     }
     if plan.blocked.is_empty() { Ok(ExitCode::Ok) } else { Err(left_over(&plan)) }
+}
+
+impl<'a> Job<'a> {
+    pub(super) fn new(
+        global: &'a Global,
+        approve: &'a Approve,
+        loaded: &'a Loaded,
+        worlds: &'a Worlds,
+        wish: Wish<'a>,
+        interrupt: Interrupt,
+    ) -> Self {
+        let run = RefCell::new(Timeline::begin(&loaded.spec.name, Timestamp::now()));
+        Self { global, approve, loaded, worlds, wish, interrupt, run, begun: Instant::now() }
+    }
 }
 
 impl Job<'_> {
@@ -272,7 +284,11 @@ impl Job<'_> {
             drop(context);
             outcome
         };
-        Ok(shown(self.global, &plan.money.currency, inbox, acting).await)
+        let currency = &plan.money.currency;
+        let noted = |event: &Event| self.run.borrow_mut().take(event, self.begun.elapsed(), currency);
+        let outcome = shown(self.global, currency, inbox, noted, acting).await;
+        page::keep_run(&self.worlds.providers.settings, &self.run.borrow());
+        Ok(outcome)
     }
 
     /// Says how a round ended; none when the next look decides.
@@ -349,11 +365,12 @@ fn no_key(what: String) -> Error {
         .hint("load the key: `ssh-add`, then `ssh-add -l` to see it; then run the same command again")
 }
 
-/// Shows what happens while `acting` goes on; it must drop what it sends events with when it ends.
+/// Shows and notes what happens while `acting` goes on; it must drop what it sends events with when it ends.
 pub(super) async fn shown<T>(
     global: &Global,
     currency: &str,
     mut inbox: UnboundedReceiver<Event>,
+    mut noted: impl FnMut(&Event),
     acting: impl Future<Output = T>,
 ) -> T {
     let mode = mode(global);
@@ -363,6 +380,7 @@ pub(super) async fn shown<T>(
     let reading = async {
         while let Some(event) = inbox.recv().await {
             live.show(&event);
+            noted(&event);
         }
     };
     tokio::join!(acting, reading).0

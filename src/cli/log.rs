@@ -11,6 +11,7 @@ use crate::error::{Error, ExitCode, Result};
 use crate::provider::store::RecordRead;
 use crate::record::{Receipt, Record};
 use crate::report;
+use crate::spec::Spec;
 
 const EXAMPLES: &str = "Examples:
   dacapo log               this session's, oldest first
@@ -24,12 +25,25 @@ pub(super) struct Log {
     all: bool,
 }
 
+/// Receipts as they are kept, and those that can't be used, with why.
+pub(super) struct Receipts {
+    pub(super) receipts: Vec<Receipt>,
+    pub(super) unusable: Vec<(String, String)>,
+}
+
 pub(super) async fn run(global: &Global, asked: &Log) -> Result<ExitCode> {
     let loaded = Loaded::read(global, None)?;
     let worlds = Worlds::open(global, &loaded).await?;
+    let Receipts { receipts, unusable } = receipts(&worlds, &loaded.spec, asked.all).await?;
+    told(global, &receipts, &unusable, asked.all)?;
+    unusable.is_empty().then_some(ExitCode::Ok).ok_or_else(|| damaged(unusable))
+}
+
+/// Reads the receipts of the session, or of every session of the store, oldest first.
+pub(super) async fn receipts(worlds: &Worlds, spec: &Spec, all: bool) -> Result<Receipts> {
     let memory = &worlds.providers.memory;
-    let look = memory.look(&loaded.spec.name).await?;
-    let session = (!asked.all).then_some(loaded.spec.name.as_str());
+    let look = memory.look(&spec.name).await?;
+    let session = (!all).then_some(spec.name.as_str());
     let (mut receipts, mut unusable) = (Vec::new(), Vec::new());
     for path in memory.receipts(&look.store, session) {
         match memory.read_receipt(&path).await? {
@@ -45,8 +59,7 @@ pub(super) async fn run(global: &Global, asked: &Log) -> Result<ExitCode> {
         }
     }
     receipts.sort_by(|one, other| (one.to, &one.machine).cmp(&(other.to, &other.machine)));
-    told(global, &receipts, &unusable, asked.all)?;
-    unusable.is_empty().then_some(ExitCode::Ok).ok_or_else(|| damaged(unusable))
+    Ok(Receipts { receipts, unusable })
 }
 
 /// The receipts that nobody could write yet.

@@ -189,7 +189,7 @@ async fn end(
         let approve = Approve { asked: Asked { keep_disk, discard, ..Asked::default() }, yes: true };
         let (worlds, interrupt) = (&worlds, interrupt.clone());
         let wish = Wish::Session;
-        let job = Job { global, approve: &approve, loaded: &loaded, worlds, wish, interrupt };
+        let job = Job::new(global, &approve, &loaded, worlds, wish, interrupt);
         let observed = match ended(&job, &instance.id).await {
             // Without an agent, say, work can't be saved to a branch; with its disk kept nothing has to be.
             Err(error) if !keep_disk && error.kind != ExitCode::Interrupted => continue,

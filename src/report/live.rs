@@ -120,7 +120,7 @@ impl<W: Write> Live<W> {
     }
 }
 
-fn stage_text(stage: &Stage, unit: &str) -> String {
+pub(super) fn stage_text(stage: &Stage, unit: &str) -> String {
     match stage {
         Stage::Watching { until } => format!("watching the cloud until {}", until.strftime("%H:%M:%S UTC")),
         Stage::Unclear { why } => format!("no clear answer: {}", printable(why)),

@@ -26,6 +26,7 @@ mod plans;
 mod prune;
 mod readme;
 mod recovery;
+mod report;
 mod save;
 mod seeded_bugs;
 mod ssh;

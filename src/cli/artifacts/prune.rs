@@ -168,7 +168,7 @@ impl Job<'_> {
             drop(context);
             outcome
         };
-        Ok(shown(self.global, "", inbox, acting).await)
+        Ok(shown(self.global, "", inbox, |_| {}, acting).await)
     }
 
     fn print(&self, plan: &Prune) -> Result<()> {
