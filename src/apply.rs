@@ -212,7 +212,7 @@ struct Run<'a, 'c> {
     waited: Duration,
     /// What was said instead of a clear answer to each order so far.
     unclear: Vec<String>,
-    /// How many proofs were too old when their deletion was to be sent.
+    /// How many looks were too old for the order or the deletion that was to rest on them.
     late: usize,
 }
 

@@ -28,8 +28,8 @@ const BOOT: Duration = Duration::from_secs(30 * 60);
 const SETTLED: Duration = Duration::from_secs(60 * 60);
 /// How many orders without a clear answer one action sends, the quiet window between them.
 const ORDERS: usize = 3;
-/// How many proofs one action lets grow too old on the way to their deletion.
-const LATE: usize = 30;
+/// How often one action finds, right before an order or a deletion, that too much time has passed since its look.
+const LATE: usize = 10;
 /// How long a disk may take to be let go of once its machine is gone.
 const DETACHED: Duration = Duration::from_secs(5 * 60);
 /// How long a machine may take to shut down before it is asked again.
@@ -114,7 +114,7 @@ impl Run<'_, '_> {
         let host_key = Some(key.public().as_str().to_owned());
         let mut hand = Hand { nonce: (self.context.random)(), host_key, ..Hand::default() };
         let login_key = self.login_key().await?;
-        let mut script = None;
+        let (mut script, mut notes) = (None, 0);
         loop {
             if hand.noted.is_some() {
                 // An order follows a look that follows a renewal: if this process was suspended, either the
@@ -127,7 +127,10 @@ impl Run<'_, '_> {
                 // Suspended with the look's answer on its way: nothing was sent, and nothing is before another look.
                 Step::Post(intent)
                     if !self.hold.is_surely_ours(self.context.providers)
-                        || self.latest(&look) > intent.noted_at + record::SEND_WITHIN => {}
+                        || self.latest(&look) > intent.noted_at + record::SEND_WITHIN =>
+                {
+                    self.order_is_late()?;
+                }
                 Step::Post(intent) => {
                     let order = self.order(&intent, login_key.clone(), script.clone());
                     if let Some(why) = self.post(&intent, &order, candidate).await? {
@@ -135,9 +138,15 @@ impl Run<'_, '_> {
                     }
                 }
                 // The public half is noted with the intent, before anything of the private one leaves here.
-                Step::Write(record) if orders_new_disk(&record) => {
+                Step::Write(record) if record.machine.is_none() && record.intent.is_some() => {
+                    notes += 1;
+                    // Noted again without an order in between: the look after the note came too late for one.
+                    if notes > self.unclear.len() + 1 {
+                        self.order_is_late()?;
+                    }
+                    let new_disk = orders_new_disk(&record);
                     self.hold.write(self.context.providers, *record).await?;
-                    if script.is_none() {
+                    if new_disk && script.is_none() {
                         script = Some(self.add_script(&key).await?);
                     }
                 }
@@ -540,8 +549,7 @@ impl Run<'_, '_> {
         let volumes = if proof.keeps_disk() { Vec::new() } else { record::volumes_of(&instance) };
         // If this process was suspended since the evidence was taken, both are taken anew.
         if !self.hold.is_surely_ours(self.context.providers) || !proof.is_valid(latest) {
-            self.late += 1;
-            return if self.late < LATE { Ok(()) } else { Err(always_late(&id)) };
+            return self.is_late(&format!("machine `{id}` was not deleted"));
         }
         match self.providers().cloud.delete(self.action, proof, &volumes).await? {
             Deleted::Accepted => self.stage(Stage::Deleting { machine: id.clone() }),
@@ -559,6 +567,21 @@ impl Run<'_, '_> {
             self.confirm_kept(&volume).await?;
         }
         Ok(())
+    }
+
+    fn order_is_late(&mut self) -> Result<()> {
+        self.is_late(&format!("a machine for `{}` was not ordered", self.hold.record().session))
+    }
+
+    /// Counts a look that was too old for what was to rest on it; fails where every one is.
+    fn is_late(&mut self, what: &str) -> Result<()> {
+        self.late += 1;
+        if self.late < LATE {
+            return Ok(());
+        }
+        Err(Error::new(what)
+            .why(format!("its last look at the cloud was too old for that, {LATE} times"))
+            .hint("the laptop sleeps, or its connection is very slow; run the same command again when neither is so"))
     }
 
     /// Reads back that the disk is still there, and says what it costs from now on.
@@ -755,15 +778,6 @@ fn never_clear(unclear: &[String]) -> Error {
     error.hint(
         "none is listed after the quiet window; run the same command again later: it looks again before it orders",
     )
-}
-
-/// The laptop sleeps, or its connection is slower than what a deletion may rest on.
-fn always_late(machine: &str) -> Error {
-    Error::new(format!(
-        "machine `{machine}` was not deleted: it was proven {LATE} times, each time too slowly"
-    ))
-    .why("between the last look and the deletion lay more than a minute and a half, each time")
-    .hint("it goes on billing; run the same command again where the connection is better")
 }
 
 fn unsettled(look: &Look) -> Error {

@@ -46,7 +46,7 @@ fn one(out: &mut impl Write, receipt: &Receipt, several: bool) -> io::Result<()>
     Ok(())
 }
 
-pub(super) fn from_to(before: Option<String>, after: String) -> String {
+fn from_to(before: Option<String>, after: String) -> String {
     match before {
         Some(before) if before == after => format!("{after}, as it came"),
         Some(before) => format!("{before} -> {after}"),

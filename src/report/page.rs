@@ -5,7 +5,6 @@ mod pictures;
 use jiff::Timestamp;
 use maud::{DOCTYPE, Markup, html};
 
-use super::log::from_to;
 use super::plan::until_text;
 use super::timeline::Timeline;
 use super::{bytes, printable, short};
@@ -47,12 +46,12 @@ const STYLE: &str = ":root{color-scheme:light dark;--paper:#fff;--ink:#1d2329;--
 --bar:#7fb2e5;--bad:#b3261e}\
 @media(prefers-color-scheme:dark){:root{--paper:#14181c;--ink:#e6eaee;--faint:#9aa6b2;--rule:#343c45;--line:#6cb6ff;\
 --bar:#2f6ca8;--bad:#ff8a80}}\
-body{margin:0 auto;max-width:46rem;padding:1rem;background:var(--paper);color:var(--ink);font:16px/1.5 system-ui,sans-serif}\
+body{margin:0 auto;max-width:52rem;padding:1rem;background:var(--paper);color:var(--ink);font:16px/1.5 system-ui,sans-serif}\
 h1{font-size:1.5rem;margin:.5rem 0}h2{font-size:1.15rem;margin:2rem 0 .5rem;border-bottom:1px solid var(--rule)}\
 p{margin:.5rem 0}.faint{color:var(--faint)}.bad{color:var(--bad)}.big{font-size:1.4rem}\
 .wide{overflow-x:auto}table{border-collapse:collapse;width:100%}\
 th,td{text-align:left;vertical-align:top;padding:.3rem .8rem .3rem 0;border-bottom:1px solid var(--rule)}\
-td.number,th.number{text-align:right;white-space:nowrap}code{font:.9em ui-monospace,monospace;overflow-wrap:anywhere}\
+td.number,th.number{text-align:right}.number,.line,td code{white-space:nowrap}code{font:.9em ui-monospace,monospace}\
 svg{display:block;width:100%;max-width:36rem;height:auto}details{margin:.5rem 0}";
 
 /// What the pictures are drawn with; in a page the colours are the page's.
@@ -102,7 +101,7 @@ pub fn drawing(page: &Page<'_>) -> String {
         placed.push((y, &picture.drawn));
         y += picture.height + 12;
     }
-    let frame = format!("0 0 {} {height}", pictures::WIDTH);
+    let frame = format!("-8 0 {} {height}", pictures::WIDTH + 16);
     let drawing = html! {
         svg xmlns="http://www.w3.org/2000/svg" viewBox=(frame) width=(pictures::WIDTH * 2) role="img" {
             title { (title) }
@@ -190,25 +189,36 @@ fn session(receipt: &Receipt) -> Markup {
     let ([began, ended], [brought, left]) = (&receipt.code, &receipt.artifacts);
     html! {
         tr {
-            td { (printable(&receipt.session)) br; (minute(receipt.from)) " to " (minute(receipt.to)) }
-            td { (printable(&receipt.machine_type)) br; (printable(&receipt.location)) }
+            td.line { (printable(&receipt.session)) br; (minute(receipt.from)) " to" br; (minute(receipt.to)) }
+            td.line { (printable(&receipt.machine_type)) br; (printable(&receipt.location)) }
             td.number { (format!("{:.1}", receipt.seconds() as f64 / 3600.0)) }
             td.number { (receipt.cost()) " " (printable(&receipt.currency)) }
-            td {
+            td.line {
                 @if let Some(commit) = &ended.commit {
                     @if let Some(branch) = &ended.branch { (printable(branch)) br; }
-                    code { (from_to(began.commit.as_deref().map(short), short(commit))) }
+                    (change(began.commit.as_deref().map(short), &short(commit)))
                 }
             }
             td {
                 @for (name, kept) in left {
                     (printable(name)) ": "
-                    code { (from_to(brought.get(name).map(|kept| printable(&kept.version)), printable(&kept.version))) }
+                    (change(brought.get(name).map(|kept| printable(&kept.version)), &printable(&kept.version)))
                     br;
                 }
                 @for what in &receipt.discarded { span.bad { "discarded: " (printable(what)) } br; }
                 @if let Some(volume) = &receipt.kept_disk { "kept disk: " code { (printable(volume)) } }
             }
+        }
+    }
+}
+
+/// What something was and what it became, one below the other.
+fn change(before: Option<String>, after: &str) -> Markup {
+    html! {
+        @match before {
+            Some(before) if before == after => { code { (after) } ", as it came" },
+            Some(before) => { code { (before) } br; "→ " code { (after) } },
+            None => { "→ " code { (after) } },
         }
     }
 }

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use serde_json::{Value, json};
+
 use crate::interrupt::{Started, last_record};
 use crate::support::Project;
 
@@ -32,7 +34,7 @@ fn killed_while_the_machine_boots_its_id_is_noted_already_and_nothing_is_locked(
 }
 
 fn kill_and_run_again(seed: u64) {
-    let project = Project::with_speed(300);
+    let project = Project::with_speed(120);
     let mut random = seed;
     let up = whole(&project, "up");
     let mut model = std::fs::read(project.server().join("lesson3/export.pkl")).unwrap();
@@ -86,4 +88,20 @@ fn billing(project: &Project) -> Vec<String> {
     let mut kinds: Vec<_> = kinds.collect();
     kinds.sort();
     kinds
+}
+
+/// The answers come after a minute and a half: whatever they tell may have changed since.
+#[test]
+fn a_laptop_that_is_always_too_late_orders_nothing_and_says_so() {
+    let project = Project::with_speed(300);
+    let slow = json!({"service": "cloud", "method": "GET", "path": "/v1/instances", "times": "always",
+                      "fault": {"delay": {"seconds": 100, "after": true}}});
+    project.fail(&json!({"rules": [slow]}));
+    let late = "its last look at the cloud was too old for that, 10 times";
+    project.dacapo(&["up", "--yes"]).exits(1).says("a machine for `lesson3` was not ordered").says(late);
+    let ordered = |one: &Value| one["method"] == "POST" && one["path"] == "/v1/instances";
+    assert!(!project.requests().iter().any(ordered));
+    project.dacapo(&["sandbox", "faults", "--clear"]).exits(0);
+    project.dacapo(&["up", "--yes"]).exits(0);
+    assert_eq!(billing(&project), ["instance", "volume"]);
 }

@@ -50,7 +50,7 @@ fn it_tells_the_last_run_the_cost_the_versions_and_what_bills() {
         "wait until the machine runs and the login works",
         "bring model to export.pkl",
         &format!("{:.4} usd", ended["cost"].as_f64().unwrap()),
-        &format!("main {commit}, as it came"),
+        &format!("main {commit} , as it came"),
         "7 B",
     ] {
         assert!(words.contains(part), "`{part}` is not in {words}");
@@ -62,7 +62,7 @@ fn it_tells_the_last_run_the_cost_the_versions_and_what_bills() {
     }
     assert!(
         words.contains(&format!(
-            "model: {} -> {}",
+            "model: {} → {}",
             listed[0]["name"].as_str().unwrap(),
             listed[1]["name"].as_str().unwrap()
         )),

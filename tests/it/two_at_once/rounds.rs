@@ -85,7 +85,7 @@ impl Series {
     fn new(seed: usize) -> Self {
         let mut random = seed as u64;
         // On a fast clock a lease runs out under its holder's hands whenever this machine is busy.
-        let speed = [40, 120, 240][below(&mut random, 3)];
+        let speed = [20, 60, 120][below(&mut random, 3)];
         let project = Project::with_speed(speed);
         let world = World::of(&project);
         let begun = Instant::now();
