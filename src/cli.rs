@@ -7,6 +7,7 @@ mod carry_out;
 mod copy;
 mod doctor;
 mod hash;
+mod init;
 mod load;
 mod log;
 mod login;
@@ -151,6 +152,8 @@ const STATUS_EXAMPLES: &str = "Examples:
 
 #[derive(Subcommand, Debug)]
 enum Command {
+    /// Ask the few questions that matter, and write session.toml
+    Init(Box<init::Init>),
     /// Show what apply would do
     Plan {
         #[command(flatten)]
@@ -311,6 +314,7 @@ impl Command {
 
 async fn carried_out(global: &Global, command: Command) -> Result<ExitCode> {
     match command {
+        Command::Init(asked) => init::run(global, &asked).await,
         Command::Plan { asked, shown } => show_plan(global, &asked, &shown).await,
         Command::Apply { plan: Some(file), .. } => carry_out::apply_saved(global, &file).await,
         Command::Apply { plan: None, approve } => carry_out::apply(global, &approve, None).await,

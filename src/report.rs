@@ -4,6 +4,7 @@
 //! is which. Colour never carries meaning alone.
 
 mod artifacts;
+mod begin;
 mod copy;
 mod diff;
 mod doctor;
@@ -27,6 +28,7 @@ use crate::error::{Error, ExitCode};
 use crate::facts::Money;
 
 pub use artifacts::{Pin, pinned, version, versions};
+pub use begin::{Begun, begun, not_an_answer, numbered, question};
 pub use copy::{Copying, copied};
 pub use diff::{Compared, Known, diff};
 pub use doctor::{Check, checks};

@@ -12,6 +12,7 @@ use crate::credentials::{self, CloudCredentials, Grant, Refresh, StoreCredential
 use crate::digest::sha256_hex;
 use crate::error::{Error, ExitCode, Result};
 use crate::facts::{Instance, Status};
+use crate::provider::cloud::CloudClient;
 use crate::provider::http::Clock;
 use crate::provider::repo::GitEnvironment;
 use crate::provider::server::Limits;
@@ -36,16 +37,8 @@ impl Worlds {
                 #[cfg(debug_assertions)]
                 plan_crash();
                 let ready = rehearsed(&directory, loaded).await?;
-                if !global.json && !global.quiet {
-                    let shown = directory.strip_prefix(&loaded.directory).unwrap_or(&directory);
-                    // A closed stderr leaves nobody to tell.
-                    let _ =
-                        report::sandbox_banner(&mut std::io::stderr().lock(), &shown.display().to_string());
-                }
-                let named = global.sandbox.as_deref().filter(|named| !named.is_empty());
-                let prefix =
-                    named.map_or("dacapo --sandbox".to_owned(), |dir| format!("dacapo --sandbox={dir}"));
-                (at_laptop(sandboxed(&ready)?)?, prefix)
+                banner(global, &loaded.directory, &directory);
+                (at_laptop(sandboxed(&ready)?)?, prefix(global))
             }
             None => (real(loaded)?, "dacapo".to_owned()),
         };
@@ -85,6 +78,67 @@ impl Worlds {
     }
 }
 
+/// What is known before there is a session: of which cloud to ask, and who asks.
+pub(super) struct Beginning {
+    /// None where nobody is to be asked.
+    pub(super) cloud: Option<CloudClient>,
+    pub(super) agent: Option<PathBuf>,
+    /// The home directory that `~` in the spec will stand for.
+    pub(super) home: PathBuf,
+    /// Whether there are credentials for a store.
+    pub(super) stores: bool,
+    /// What to type before a command's name.
+    pub(super) prefix: String,
+}
+
+impl Beginning {
+    /// Opens what a session in `directory` would ask.
+    pub(super) async fn open(global: &Global, directory: &Path, offline: bool) -> Result<Self> {
+        if let Some(dir) = sandbox_directory(global, directory) {
+            let ready = sandbox::attach(&dir, &own_executable()?, &sandbox::Options::default()).await?;
+            banner(global, directory, &dir);
+            let Settings { cloud, clock, ssh, .. } = at_laptop(sandboxed(&ready)?)?;
+            let cloud =
+                (!offline).then(|| CloudClient::new(&cloud.base_url.clone(), cloud, clock)).transpose()?;
+            let (agent, home, prefix) = (ssh.agent, ssh.home, prefix(global));
+            return Ok(Self { cloud, agent, home, stores: true, prefix });
+        }
+        let Surroundings { environment, home } = Surroundings::of_the_process()?;
+        let cloud = if offline {
+            None
+        } else {
+            let found = credentials::cloud(&environment, &home).map_err(|error| {
+                let hint = error.hint.clone().map_or(String::new(), |hint| format!("{hint}; "));
+                error.hint(format!("{hint}`--offline` asks nobody, and takes type and image as given"))
+            })?;
+            Some(CloudClient::new(&found.base_url.clone(), found, Clock::real())?)
+        };
+        let agent = agent_socket(&environment);
+        let stores = credentials::store(&environment, &home).is_ok();
+        Ok(Self { cloud, agent, home, stores, prefix: "dacapo".to_owned() })
+    }
+}
+
+/// Where the environment says that the agent listens.
+pub(super) fn agent_socket(environment: &BTreeMap<String, String>) -> Option<PathBuf> {
+    environment.get("SSH_AUTH_SOCK").filter(|path| !path.is_empty()).map(PathBuf::from)
+}
+
+/// Says where the commands of a rehearsal really run.
+fn banner(global: &Global, beside: &Path, directory: &Path) {
+    if !global.json && !global.quiet {
+        let shown = directory.strip_prefix(beside).unwrap_or(directory);
+        // A closed stderr leaves nobody to tell.
+        let _ = report::sandbox_banner(&mut std::io::stderr().lock(), &shown.display().to_string());
+    }
+}
+
+/// Returns what to type before a command's name to rehearse in the same world.
+fn prefix(global: &Global) -> String {
+    let named = global.sandbox.as_deref().filter(|named| !named.is_empty());
+    named.map_or("dacapo --sandbox".to_owned(), |dir| format!("dacapo --sandbox={dir}"))
+}
+
 /// The user's environment and home directory, as the process was given them.
 pub(super) struct Surroundings {
     pub(super) environment: BTreeMap<String, String>,
@@ -115,7 +169,7 @@ fn real(loaded: &Loaded) -> Result<Settings> {
             .filter(|path| path.starts_with('/'))
             .map_or(home.join(otherwise), PathBuf::from)
     };
-    let agent = environment.get("SSH_AUTH_SOCK").filter(|path| !path.is_empty()).map(PathBuf::from);
+    let agent = agent_socket(&environment);
     Ok(Settings {
         cloud: credentials::cloud(&environment, &home)?,
         store: spec.store.as_ref().map(|_| credentials::store(&environment, &home)).transpose()?,

@@ -30,6 +30,25 @@ pub(crate) fn private_folder(path: &Path) -> std::io::Result<()> {
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
+/// Reads a public key's file, which the user knows as `shown`.
+pub fn read_public_key(path: &Path, shown: &str) -> Result<PublicKey> {
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        Error::of(ExitCode::Usage, format!("cannot read the public key `{shown}`"))
+            .because(&error)
+            .hint("`instance.ssh_key` names a public key file; `ssh-keygen -t ed25519` makes a pair")
+    })?;
+    if text.contains("PRIVATE KEY") {
+        return Err(Error::of(ExitCode::Usage, format!("`{shown}` is a private key"))
+            .why("the file's name ends in `.pub`, but a private key is in it")
+            .hint(format!("name the public one, `{shown}.pub`; the private one stays where it is")));
+    }
+    PublicKey::parse(&text).ok_or_else(|| {
+        Error::of(ExitCode::Usage, format!("`{shown}` is not an OpenSSH public key"))
+            .why("no key of a known type is in the file")
+            .hint("its one line starts with a type such as `ssh-ed25519`")
+    })
+}
+
 /// Where the worlds are and who asks: everything that differs between the real services and the sandbox.
 pub struct Settings {
     /// The cloud's address and credentials.
@@ -125,22 +144,7 @@ impl Providers {
     /// A missing file and a private key in its place are errors of usage.
     pub fn public_key(&self, spec: &Spec) -> Result<(PublicKey, PathBuf)> {
         let path = self.key_path(spec);
-        let shown = &spec.instance.ssh_key;
-        let text = std::fs::read_to_string(&path).map_err(|error| {
-            Error::of(ExitCode::Usage, format!("cannot read the public key `{shown}`"))
-                .because(&error)
-                .hint("`instance.ssh_key` names a public key file; `ssh-keygen -t ed25519` makes a pair")
-        })?;
-        if text.contains("PRIVATE KEY") {
-            return Err(Error::of(ExitCode::Usage, format!("`{shown}` is a private key"))
-                .why("the file's name ends in `.pub`, but a private key is in it")
-                .hint(format!("name the public one, `{shown}.pub`; the private one stays where it is")));
-        }
-        let key = PublicKey::parse(&text).ok_or_else(|| {
-            Error::of(ExitCode::Usage, format!("`{shown}` is not an OpenSSH public key"))
-                .why("no key of a known type is in the file")
-                .hint("its one line starts with a type such as `ssh-ed25519`")
-        })?;
+        let key = read_public_key(&path, &spec.instance.ssh_key)?;
         Ok((key, path))
     }
 

@@ -14,6 +14,7 @@ mod first_contact;
 mod habits;
 mod hash;
 mod hostile;
+mod init;
 mod interrupt;
 mod killed;
 mod log;
