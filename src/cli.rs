@@ -20,6 +20,7 @@ mod save;
 mod saved;
 mod shell;
 mod ssh;
+mod ssh_config;
 mod worlds;
 
 use std::io::{self, IsTerminal as _, Write as _};
@@ -191,6 +192,8 @@ enum Command {
     Save(save::Save),
     /// Open a shell on the server, in the checkout
     Ssh(ssh::Ssh),
+    /// Let `ssh NAME`, editors and rsync reach the server while it lives
+    SshConfig(ssh_config::SshConfig),
     /// Show server, code, artifacts and money on one screen
     #[command(after_help = STATUS_EXAMPLES)]
     Status {
@@ -325,6 +328,7 @@ async fn carried_out(global: &Global, command: Command) -> Result<ExitCode> {
         Command::Cp(asked) => copy::run(global, &asked).await,
         Command::Save(asked) => save::run(global, &asked).await,
         Command::Ssh(asked) => ssh::run(global, &asked).await,
+        Command::SshConfig(asked) => ssh_config::run(global, &asked).await,
         Command::Status { watch: None } => status(global).await,
         Command::Status { watch: Some(seconds) } => watch(global, Duration::from_secs(seconds)).await,
         Command::Log(asked) => log::run(global, &asked).await,
@@ -402,6 +406,7 @@ async fn look(
 ) -> Result<(Observed, Held, Plan)> {
     let providers = &worlds.providers;
     let (observed, held) = observe(providers, spec, directory, Reading::Remembered).await?;
+    ssh_config::keep_up(worlds, spec, &observed);
     let mut observed = with_trash(observed, asked, worlds).await?;
     let mut plan = planned(&observed)?;
     if look_closer(providers, spec, &mut observed, &plan).await? {
@@ -441,6 +446,7 @@ async fn status(global: &Global) -> Result<ExitCode> {
     let worlds = Worlds::open(global, &loaded).await?;
     let (observed, _) =
         observe(&worlds.providers, &loaded.spec, &loaded.directory, Reading::Remembered).await?;
+    ssh_config::keep_up(&worlds, &loaded.spec, &observed);
     let plan = overview(&loaded, &observed)?;
     let mut out = io::stdout().lock();
     let told = if global.json {
@@ -456,6 +462,7 @@ async fn status(global: &Global) -> Result<ExitCode> {
                 "price_per_hour": instance.price_per_hour.units(),
             })),
             "world": plan.observed,
+            "notebook": observed.notebook(),
             "work": plan.work,
             "money": plan.money,
         });

@@ -28,7 +28,7 @@ pub enum Kept {
     Receipt,
     /// The host key of one machine.
     KnownHosts,
-    /// How ssh reaches one machine.
+    /// How ssh reaches machines; for the user's own ssh too.
     SshConfig,
     /// A plan, to be carried out later.
     Plan,

@@ -16,6 +16,7 @@ mod notebook;
 mod orphans;
 mod plan;
 mod prune;
+mod ssh_config;
 mod status;
 
 use std::io::{self, Write};
@@ -40,6 +41,7 @@ pub use notebook::{Way, notebook, way};
 pub use orphans::{Fate, orphans, reaped};
 pub use plan::{refusal, render as plan, saved_now, saving, transfers};
 pub use prune::{prune, pruned};
+pub use ssh_config::{SshConfig, ssh_config, ssh_config_installs, ssh_config_removed};
 pub use status::{sandbox_bill, status, summary};
 
 /// Writes an error in its three parts.

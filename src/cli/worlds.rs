@@ -47,6 +47,11 @@ impl Worlds {
 
     /// Returns the server that `run` means, as the record and the cloud know it.
     pub(super) async fn server(&self, spec: &Spec) -> Result<(Rented, Instance)> {
+        self.living(spec).await.map(|(_, rented, instance)| (rented, instance))
+    }
+
+    /// Returns the server with its session's record.
+    pub(super) async fn living(&self, spec: &Spec) -> Result<(Record, Rented, Instance)> {
         let nobody = || {
             Error::of(ExitCode::Remote(255), format!("`{}` has no server", spec.name))
                 .why("no machine of this session that was ever ready is running")
@@ -57,7 +62,7 @@ impl Worlds {
         };
         let record = Record::parse(&bytes)
             .map_err(|why| Error::new(format!("cannot read the record of `{}`", spec.name)).why(why))?;
-        let rented = record.machine.filter(|machine| machine.login).ok_or_else(nobody)?;
+        let rented = record.machine.clone().filter(|machine| machine.login).ok_or_else(nobody)?;
         if rented.ending.is_some() {
             // A receipt says that the machine may go: work made now could go with it unseen.
             let what = format!("the server of `{}` is about to be deleted", spec.name);
@@ -67,7 +72,7 @@ impl Worlds {
         }
         let instance = self.providers.cloud.instance(&rented.id).await?.ok_or_else(nobody)?;
         match instance.status {
-            Status::Running => Ok((rented, instance)),
+            Status::Running => Ok((record, rented, instance)),
             Status::Discontinued => Err(nobody()),
             status => {
                 Err(Error::of(ExitCode::Remote(255), format!("the server of `{}` is {status}", spec.name))

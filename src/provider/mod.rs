@@ -22,7 +22,7 @@ use cloud::CloudClient;
 use http::Clock;
 use memory::Memory;
 use repo::{GitEnvironment, Remote};
-use server::{Connection, Limits, Login, SshError, Trouble};
+use server::{Connection, HostEntry, Keys, Limits, Login, SshError, Trouble};
 use store::StoreClient;
 
 /// Makes a folder for this user alone, whatever the umask; one that is there already stays as it is.
@@ -156,13 +156,34 @@ impl Providers {
         instance: &Instance,
         forward_agent: bool,
     ) -> server::Result<Connection> {
+        let login = self.login(spec, rented, instance)?;
+        Connection::open(login, forward_agent).await
+    }
+
+    /// Returns what the user's own ssh needs to reach a machine of ours that runs.
+    pub fn host_entry(
+        &self,
+        spec: &Spec,
+        store: &str,
+        rented: &Rented,
+        instance: &Instance,
+    ) -> Result<HostEntry> {
+        let login = self.login(spec, rented, instance)?;
+        let public = self.key_path(spec);
+        let identity = login.identity.clone().or_else(|| public.is_file().then_some(public));
+        // A rehearsal has an agent of its own; the user's own is known to their ssh already.
+        let agent = login.agent.clone().filter(|_| login.proxy.is_some());
+        HostEntry::new(&spec.name, store, &login, &Keys { identity, agent })
+    }
+
+    fn login(&self, spec: &Spec, rented: &Rented, instance: &Instance) -> server::Result<Login> {
         let ip = instance.ip.clone().ok_or_else(|| SshError {
             trouble: Trouble::Unreachable,
             error: Error::new(format!("machine `{}` has no address yet", instance.id))
                 .hint("run it again in a minute"),
         })?;
         let private = self.key_path(spec).with_extension("");
-        let login = Login {
+        Ok(Login {
             instance: instance.id.clone(),
             ip,
             port: 22,
@@ -173,8 +194,7 @@ impl Providers {
             proxy: self.settings.ssh.proxy.clone(),
             directory: self.settings.state.join("ssh"),
             limits: self.settings.ssh.limits,
-        };
-        Connection::open(login, forward_agent).await
+        })
     }
 
     /// Returns where the spec's public key lies; a leading `~/` stands for the home directory.

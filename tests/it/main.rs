@@ -30,6 +30,7 @@ mod recovery;
 mod save;
 mod seeded_bugs;
 mod ssh;
+mod ssh_config;
 mod ssh_faults;
 mod stale_views;
 mod story;
