@@ -145,6 +145,15 @@ fn a_busy_kernel_stands_against_the_end_by_its_notebooks_name_and_an_idle_one_do
     let down = project.dacapo(&["down", "--yes"]).exits(5);
     down.says("`kernel of train.ipynb` is at work (busy kernel)").says("--discard processes");
     project.dacapo(&["plan"]).exits(0).says("2 kernel(s), busy: train.ipynb");
+    project
+        .dacapo(&["status"])
+        .exits(0)
+        .says("           idle.ipynb: idle")
+        .says("           train.ipynb: busy");
+    let status = project.dacapo(&["status", "--json"]).exits(0).json();
+    let kernels =
+        json!([{"document": "idle.ipynb", "idle": true}, {"document": "train.ipynb", "idle": false}]);
+    assert_eq!(status["notebook"]["kernels"], kernels);
     project.dacapo(&["up", "--yes", "--set", "notebook.directory=data"]).exits(5).says("kernels run in it");
     behaves(&project, &json!({}));
     project.dacapo(&["down", "--yes"]).exits(0);
