@@ -6,6 +6,7 @@ mod artifacts;
 mod carry_out;
 mod copy;
 mod doctor;
+mod examples;
 mod hash;
 mod init;
 mod load;
@@ -48,7 +49,7 @@ pub use worlds::sandboxed;
 /// A rented GPU server exactly as session.toml says: there when you want it, gone when you don't, and
 /// nothing lost either way.
 #[derive(Parser, Debug)]
-#[command(name = "dacapo", version, max_term_width = 100)]
+#[command(name = "dacapo", version, max_term_width = 100, after_help = examples::ALL)]
 struct Arguments {
     #[command(flatten)]
     global: Global,
@@ -156,6 +157,7 @@ enum Command {
     /// Ask the few questions that matter, and write session.toml
     Init(Box<init::Init>),
     /// Show what apply would do
+    #[command(after_help = examples::PLAN)]
     Plan {
         #[command(flatten)]
         asked: Asked,
@@ -163,6 +165,7 @@ enum Command {
         shown: Shown,
     },
     /// Make the world as session.toml says
+    #[command(after_help = examples::APPLY)]
     Apply {
         /// A plan that `plan -o` wrote: it is approved, and carried out if the world is still the same
         #[arg(value_name = "PLAN", conflicts_with_all = ["set", "locked", "discard", "keep_disk", "purge", "replace",
@@ -172,10 +175,13 @@ enum Command {
         approve: Approve,
     },
     /// Apply with state = "running"
+    #[command(after_help = examples::UP)]
     Up(Approve),
     /// Apply with state = "absent": save, prove, delete
+    #[command(after_help = examples::DOWN)]
     Down(Approve),
     /// Run a command on the server, in the checkout
+    #[command(after_help = examples::RUN)]
     Run {
         /// Forward the ssh agent for this one command
         #[arg(short = 'A')]
@@ -211,30 +217,34 @@ enum Command {
     /// List what bills in the account and belongs to no session.toml here
     Orphans(orphans::Orphans),
     /// Check session.toml without asking anybody
+    #[command(after_help = examples::VALIDATE)]
     Validate,
     /// Try what a session needs, here and in the accounts, and say how to fix what is missing
     Doctor(doctor::Doctor),
     /// Sign in to Dropbox or the cloud, and keep the credentials on this laptop
-    #[command(subcommand)]
+    #[command(subcommand, after_help = examples::LOGIN)]
     Login(login::Login),
     /// Forget the credentials that login keeps
     Logout(login::Logout),
     /// Print the content hash by which artifacts are known
     Hash(hash::Hash),
     /// Look at the versions of the artifacts in the store
-    #[command(subcommand)]
+    #[command(subcommand, after_help = examples::ARTIFACTS)]
     Artifacts(artifacts::Command),
     /// Look after the embedded world
-    #[command(subcommand)]
+    #[command(subcommand, after_help = examples::SANDBOX)]
     Sandbox(rehearse::Command),
     /// Print what makes a shell complete dacapo's commands
+    #[command(after_help = examples::COMPLETIONS)]
     Completions {
         /// The shell
         shell: shell::Shell,
     },
     /// Print the manual as a page for `man`
+    #[command(after_help = examples::MAN)]
     Man(shell::Man),
     /// Print the JSON schema of session.toml, for editors
+    #[command(after_help = examples::SCHEMA)]
     Schema,
 }
 

@@ -23,7 +23,12 @@ const SKEW: i64 = 60;
 /// The oldest python3 that can move files of this laptop.
 const PYTHON: (u32, u32) = (3, 8);
 
+const EXAMPLES: &str = "Examples:
+  dacapo doctor            tries programs, keys, credentials, services
+  dacapo doctor --offline  asks nobody";
+
 #[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct Doctor {
     /// Ask nobody: look at this laptop alone
     #[arg(long)]

@@ -73,6 +73,7 @@ fn the_defaults_are_what_the_cloud_sells_and_the_repo_that_one_stands_in() {
     assert_eq!(schema, project.run(&["schema"]).stdout);
     let text = std::fs::read_to_string(folder.join("session.toml")).unwrap();
     assert!(text.starts_with("#:schema ./session.schema.json\n"), "{text}");
+    assert!(crate::habits::valid(&serde_json::from_str(&schema).unwrap(), &text), "{text}");
     let mut validate = project.command(&["validate"]);
     validate.current_dir(&folder);
     ran(validate.output().unwrap()).exits(0).says("session `lesson-4`");

@@ -44,7 +44,7 @@ fn with_input(mut command: Command, answer: impl FnOnce(&str) -> String) -> Ran 
 }
 
 /// Agrees on the page, as a person would, and returns the code that it shows.
-fn agree(said: &str) -> String {
+pub fn agree(said: &str) -> String {
     let page = said.split_whitespace().find(|word| word.contains("/oauth2/authorize")).unwrap();
     let output = Command::new("python3")
         .args(["-c", "import sys, urllib.request as u; print(u.build_opener(u.ProxyHandler({})).open(sys.argv[1]).read().decode())", page])

@@ -9,6 +9,7 @@ mod bad_input;
 mod broken_specs;
 mod copy;
 mod crashes;
+mod examples;
 mod faults;
 mod first_contact;
 mod habits;

@@ -328,3 +328,21 @@ os.rename(came + '.new', came)";
     assert!(argument.starts_with("http://127.0.0.1:") && !argument.contains(&token(&project)), "{argument}");
     assert_eq!((guessed, first, second), ("404", way.url.as_str(), "closed"));
 }
+
+/// What the help shows, a browser that does nothing standing in for a real one and a free port for 8899.
+#[test]
+fn the_examples_of_its_help_open_the_way() {
+    let (project, _) = running();
+    for line in ["dacapo notebook", "dacapo notebook --open", "dacapo notebook --port 8899"] {
+        let port = free_port().to_string();
+        let line = line.replace("8899", &port);
+        let way = Way::open(
+            &project,
+            &line.split(' ').skip(2).collect::<Vec<_>>(),
+            &[("BROWSER", Path::new("true"))],
+        );
+        assert_eq!(asked(way.port(), "/api/status", &token(&project)), "HTTP/1.0 200 OK", "{line}");
+        assert!(!line.contains("--port") || way.port().to_string() == port);
+        assert_eq!(way.interrupt(), Some(0), "{line}");
+    }
+}
