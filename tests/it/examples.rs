@@ -1,4 +1,4 @@
-//! Every example of every command's help, run: in one day of one session, in an order that makes sense.
+//! Every example of every command's help, run: in parts of a session's life, each in an order that makes sense.
 
 use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -39,8 +39,15 @@ enum Answer {
 
 use Step::{Meanwhile, Runs, SignsIn, Typed, Until};
 
-const DAY: &[Step] = &[
-    Meanwhile(|project| std::fs::remove_file(project.path().join("session.toml")).unwrap()),
+/// Before there is a session.
+const BEGINNING: &[Step] = &[
+    Meanwhile(|project| {
+        begin_again(project);
+        for words in [&["init", "-q"][..], &["remote", "add", "origin", "git@github.com:me/lesson3.git"]] {
+            let git = Command::new("git").args(words).current_dir(project.path()).status();
+            assert!(git.unwrap().success());
+        }
+    }),
     Typed("dacapo init", &[("Name of the session", "\u{3}")], "nothing was written"),
     Runs("dacapo init --yes", 0, "session `dacapo-test"),
     Meanwhile(begin_again),
@@ -56,22 +63,11 @@ const DAY: &[Step] = &[
         }
     }),
     Runs("dacapo init --yes --new-key", 0, "made the key"),
-    Meanwhile(|project| {
-        begin_again(project);
-        for half in ["id_ed25519", "id_ed25519.pub"] {
-            std::fs::rename(project.path().join(half), project.laptop().join(".ssh").join(half)).unwrap();
-        }
-        // From here on the world has the example project, and not this empty one.
-        std::fs::remove_dir_all(project.path().join(".git")).unwrap();
-        let spec = include_str!("../../session.toml");
-        std::fs::write(project.path().join("session.toml"), spec).unwrap();
-        let other = spec.replace("\"lesson3\"\nstate", "\"lost\"\nstate");
-        std::fs::write(project.path().join("other.toml"), other).unwrap();
-        std::fs::write(project.path().join("export.pkl"), "made on the laptop\n").unwrap();
-        std::fs::write(project.path().join("notes.csv"), "1,2\n").unwrap();
-        std::fs::write(project.path().join("train.py"), "print('another')\n").unwrap();
-    }),
-    // What needs no world.
+];
+
+/// What looks, and what needs no world.
+const LOOKS: &[Step] = &[
+    Meanwhile(settled),
     Runs("dacapo validate", 0, "valid"),
     Runs("dacapo validate -f other.toml", 0, "session `lost`"),
     Runs("dacapo hash export.pkl", 0, "export.pkl"),
@@ -84,7 +80,11 @@ const DAY: &[Step] = &[
     Runs("dacapo man --dir man1", 0, ""),
     Runs("dacapo doctor --offline", 0, "✓ ssh agent"),
     Runs("dacapo doctor", 0, "✓ cloud"),
-    // Up, in each way.
+];
+
+/// Up and down, in each way.
+const COMINGS: &[Step] = &[
+    Meanwhile(settled),
     Runs("dacapo plan", 0, "create the machine"),
     Runs("dacapo plan --explain 1", 0, "login key"),
     Runs("dacapo plan -o today.plan", 0, "today.plan` carries it out"),
@@ -101,7 +101,15 @@ const DAY: &[Step] = &[
     Runs("dacapo --sandbox up --yes", 0, "reach it"),
     Meanwhile(end),
     Typed("dacapo up", &[("Carry this out?", "yes\r")], "reach it"),
-    // At work.
+    Meanwhile(end),
+    Runs("dacapo up --yes --locked", 0, "reach it"),
+    Runs("dacapo down --yes --keep-disk", 0, "still bills"),
+];
+
+/// A session at work.
+const WORK: &[Step] = &[
+    Meanwhile(settled),
+    Meanwhile(|project| drop(project.dacapo(&["up", "--yes"]).exits(0))),
     Runs("dacapo status", 0, "running"),
     Runs("dacapo status --json", 0, "\"status\":\"running\""),
     Until("dacapo status --watch", "deadline"),
@@ -145,10 +153,11 @@ const DAY: &[Step] = &[
     Runs("dacapo down --yes --discard files:scratch.bin", 0, "has no server"),
     Runs("dacapo log", 0, "files:scratch.bin"),
     Runs("dacapo log --all --json", 0, "\"version\":1"),
-    Runs("dacapo up --yes --locked", 0, "reach it"),
-    Runs("dacapo down --yes --keep-disk", 0, "still bills"),
-    Meanwhile(end_the_disk),
-    // What is over, and what is left over.
+];
+
+/// What is over, what is left over, the world itself, and signing in.
+const REST: &[Step] = &[
+    Meanwhile(settled),
     Runs("dacapo reap", 0, ""),
     Runs("dacapo reap --store dropbox:/fastai/lesson3", 0, ""),
     Meanwhile(|project| {
@@ -200,7 +209,8 @@ fn every_command_has_examples_and_every_example_is_run() {
     let project = Project::without_world("");
     let mut shown = BTreeSet::new();
     collect(&project, &mut Vec::new(), &mut shown);
-    let day = DAY.iter().filter_map(|step| match step {
+    let steps = [BEGINNING, LOOKS, COMINGS, WORK, REST].into_iter().flatten();
+    let day = steps.filter_map(|step| match step {
         Runs(line, ..) | Typed(line, ..) | Until(line, _) | SignsIn(line, _) => Some((*line).to_owned()),
         Meanwhile(_) => None,
     });
@@ -217,16 +227,35 @@ fn every_command_has_examples_and_every_example_is_run() {
 }
 
 #[test]
-fn the_examples_of_the_help_make_a_day() {
+fn a_session_begins_by_the_examples() {
+    live(BEGINNING);
+}
+
+#[test]
+fn whoever_looks_does_so_by_the_examples() {
+    live(LOOKS);
+}
+
+#[test]
+fn a_session_comes_and_goes_by_the_examples() {
+    live(COMINGS);
+}
+
+#[test]
+fn a_day_at_work_goes_by_the_examples() {
+    live(WORK);
+}
+
+#[test]
+fn the_rest_goes_by_the_examples() {
+    live(REST);
+}
+
+/// Carries the steps out in a world of their own.
+fn live(steps: &[Step]) {
     let mut project = Project::without_world("");
-    for words in
-        [&["init", "-q", "-b", "main"][..], &["remote", "add", "origin", "git@github.com:me/lesson3.git"]]
-    {
-        let git = Command::new("git").args(words).current_dir(project.path()).status();
-        assert!(git.unwrap().success());
-    }
     project.start_world();
-    for step in DAY {
+    for step in steps {
         match step {
             Runs(line, code, said) => drop(shell(&project, line).exits(*code).says(said)),
             Typed(line, typed, last) => at_terminal(&project, line, typed, last),
@@ -353,8 +382,18 @@ fn end(project: &Project) {
     project.dacapo(&["down", "--yes"]).exits(0);
 }
 
-/// Boots the disk that was kept, and ends both.
-fn end_the_disk(project: &Project) {
-    project.dacapo(&["up", "--yes"]).exits(0);
-    end(project);
+/// There is a session, another one, and files beside them.
+fn settled(project: &Project) {
+    let spec = include_str!("../../session.toml");
+    let other = spec.replace("\"lesson3\"\nstate", "\"lost\"\nstate");
+    let files = [
+        ("session.toml", spec),
+        ("other.toml", &other),
+        ("export.pkl", "made on the laptop\n"),
+        ("notes.csv", "1,2\n"),
+        ("train.py", "print('another')\n"),
+    ];
+    for (name, text) in files {
+        std::fs::write(project.path().join(name), text).unwrap();
+    }
 }
