@@ -92,7 +92,8 @@ fn artifact(text: &str) -> std::result::Result<(String, String), String> {
 
 pub(super) async fn run(global: &Global, asked: &Init) -> Result<ExitCode> {
     let interrupt = interrupts(global);
-    let path = start(global)?.join(global.file.as_deref().unwrap_or(Path::new("session.toml")));
+    let here = start(global)?;
+    let path = here.join(global.file.as_deref().unwrap_or(Path::new("session.toml")));
     refuse_existing(global, &path)?;
     let offering = Offer::look(global, &path, asked.offline);
     let offer = tokio::select! {
@@ -126,7 +127,8 @@ pub(super) async fn run(global: &Global, asked: &Init) -> Result<ExitCode> {
         NewKey::Public(file, public) => key::write_public(&file, &public).map(|()| None)?,
     };
     write(&path, &text)?;
-    told(global, &path, &sketch, made.as_deref(), &offer.prefix)
+    let shown = path.strip_prefix(&here).unwrap_or(&path);
+    told(global, shown, &sketch, made.as_deref(), &offer.prefix)
 }
 
 fn interrupted() -> Error {
@@ -195,6 +197,8 @@ fn told(global: &Global, path: &Path, sketch: &Sketch, key: Option<&Path>, prefi
         let written =
             serde_json::json!({"path": path.display().to_string(), "session": sketch.name, "key": key});
         writeln!(out, "{}", serde_json::json!({"version": 1, "written": written}))
+    } else if global.quiet {
+        Ok(())
     } else {
         report::begun(&mut out, report::Begun { path, session: &sketch.name, key, prefix })
     };

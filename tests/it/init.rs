@@ -6,6 +6,7 @@ use std::process::Command;
 
 use serde_json::json;
 
+use crate::interrupt::until;
 use crate::support::{Project, Ran, ran};
 use crate::terminal::Terminal;
 
@@ -398,6 +399,24 @@ fn at_a_terminal_a_laptop_without_a_key_is_offered_one_and_ssh_keygen_asks_for_t
         "1",
         "--notebook",
     ];
+    let key = project.path().join("outside-home/.ssh/id_ed25519");
+    let terminal = Terminal::start(project.command(&flags));
+    terminal.shows("make one");
+    terminal.types("y");
+    terminal.shows("(empty for no passphrase): ");
+    // A signal that comes before it reads is one that it never hears of.
+    let waits = format!(" (ssh-keygen) S {} ", terminal.id());
+    until("ssh-keygen waits", || {
+        let processes = std::fs::read_dir("/proc").unwrap();
+        let mut stats =
+            processes.filter_map(|one| std::fs::read_to_string(one.ok()?.path().join("stat")).ok());
+        stats.any(|stat| stat.contains(&waits))
+    });
+    terminal.types("\u{3}");
+    terminal.shows("nothing was written");
+    assert_eq!(terminal.ends(), 130);
+    assert!(std::fs::read_dir(key.parent().unwrap()).unwrap().next().is_none());
+    nothing_written(project.path());
     let terminal = Terminal::start(project.command(&flags));
     terminal.shows("make one");
     terminal.types("y");
@@ -407,7 +426,6 @@ fn at_a_terminal_a_laptop_without_a_key_is_offered_one_and_ssh_keygen_asks_for_t
     terminal.types("open sesame\n");
     terminal.shows("wrote ");
     assert_eq!(terminal.ends(), 0);
-    let key = project.path().join("outside-home/.ssh/id_ed25519");
     let opens = |with: &str| {
         Command::new("ssh-keygen").args(["-y", "-P", with, "-f"]).arg(&key).output().unwrap().status.success()
     };

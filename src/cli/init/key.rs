@@ -3,14 +3,19 @@
 use std::fs;
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use super::interrupted;
 use crate::error::{Error, ExitCode, Result};
 use crate::facts::PublicKey;
 
 /// The public half of the pair that is made where no other is named.
 pub(super) const DEFAULT: &str = "~/.ssh/id_ed25519.pub";
+
+/// The signal that Ctrl-C sends.
+const INTERRUPT: i32 = 2;
 
 /// What is to be made before the session can be.
 pub(super) enum NewKey {
@@ -48,6 +53,10 @@ pub(super) fn make(public: &str, home: &Path, asks: bool) -> Result<PathBuf> {
     let status = keygen.stdout(Stdio::null()).status().map_err(|error| {
         what().why("`ssh-keygen` can't be started").because(&error).hint("install the OpenSSH client")
     })?;
+    // At the question for a passphrase Ctrl-C is ssh-keygen's first.
+    if status.signal() == Some(INTERRUPT) {
+        return Err(interrupted());
+    }
     if !status.success() {
         return Err(what()
             .why(format!("`ssh-keygen` ended with {status}"))
