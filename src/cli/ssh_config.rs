@@ -7,8 +7,8 @@ use std::path::Path;
 
 use clap::Args;
 
-use super::load::Loaded;
-use super::worlds::Worlds;
+use super::load::{Loaded, find, start};
+use super::worlds::{Beginning, Worlds};
 use super::{Global, cannot_print};
 use crate::error::{Error, ExitCode, Result};
 use crate::facts::Status;
@@ -40,17 +40,14 @@ pub(super) struct SshConfig {
 }
 
 pub(super) async fn run(global: &Global, asked: &SshConfig) -> Result<ExitCode> {
+    if asked.remove {
+        return remove(global).await;
+    }
     let loaded = Loaded::read(global, None)?;
     let worlds = Worlds::open(global, &loaded).await?;
     let settings = &worlds.providers.settings;
     let hosts = Hosts::below(&settings.state);
     let own = OwnConfig::of(&settings.ssh.home);
-    if asked.remove {
-        let was_there = own.leave_out(hosts.path())?;
-        hosts.remove().map_err(|error| cannot_keep(hosts.path(), &error))?;
-        let told = report::ssh_config_removed(&mut io::stdout().lock(), was_there.then(|| own.path()));
-        return told.map(|()| ExitCode::Ok).map_err(cannot_print);
-    }
     let there = worlds.living(&loaded.spec).await;
     if asked.print {
         let (record, rented, instance) = there?;
@@ -99,6 +96,18 @@ pub(super) async fn run(global: &Global, asked: &SshConfig) -> Result<ExitCode> 
         };
         report::ssh_config(&mut out, kept)
     };
+    told.map(|()| ExitCode::Ok).map_err(cannot_print)
+}
+
+/// Takes everything out again; it needs no session, whose project may be gone.
+async fn remove(global: &Global) -> Result<ExitCode> {
+    let start = start(global)?;
+    let beside = find(global, &start).ok().and_then(|path| path.parent().map(Path::to_path_buf));
+    let Beginning { home, state, .. } = Beginning::open(global, &beside.unwrap_or(start), true).await?;
+    let (hosts, own) = (Hosts::below(&state), OwnConfig::of(&home));
+    let was_there = own.leave_out(hosts.path())?;
+    hosts.remove().map_err(|error| cannot_keep(hosts.path(), &error))?;
+    let told = report::ssh_config_removed(&mut io::stdout().lock(), was_there.then(|| own.path()));
     told.map(|()| ExitCode::Ok).map_err(cannot_print)
 }
 

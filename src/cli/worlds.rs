@@ -92,6 +92,8 @@ pub(super) struct Beginning {
     pub(super) home: PathBuf,
     /// Whether there are credentials for a store.
     pub(super) stores: bool,
+    /// Where this laptop keeps what isn't in a store.
+    pub(super) state: PathBuf,
     /// What to type before a command's name.
     pub(super) prefix: String,
 }
@@ -102,11 +104,11 @@ impl Beginning {
         if let Some(dir) = sandbox_directory(global, directory) {
             let ready = sandbox::attach(&dir, &own_executable()?, &sandbox::Options::default()).await?;
             banner(global, directory, &dir);
-            let Settings { cloud, clock, ssh, .. } = at_laptop(sandboxed(&ready)?)?;
+            let Settings { cloud, clock, ssh, state, .. } = at_laptop(sandboxed(&ready)?)?;
             let cloud =
                 (!offline).then(|| CloudClient::new(&cloud.base_url.clone(), cloud, clock)).transpose()?;
             let (agent, home, prefix) = (ssh.agent, ssh.home, prefix(global));
-            return Ok(Self { cloud, agent, home, stores: true, prefix });
+            return Ok(Self { cloud, agent, home, stores: true, state, prefix });
         }
         let Surroundings { environment, home } = Surroundings::of_the_process()?;
         let cloud = if offline {
@@ -120,13 +122,20 @@ impl Beginning {
         };
         let agent = agent_socket(&environment);
         let stores = credentials::store(&environment, &home).is_ok();
-        Ok(Self { cloud, agent, home, stores, prefix: "dacapo".to_owned() })
+        let state = folder(&environment, "XDG_STATE_HOME", home.join(".local/state")).join("dacapo");
+        Ok(Self { cloud, agent, home, stores, state, prefix: "dacapo".to_owned() })
     }
 }
 
 /// Where the environment says that the agent listens.
 pub(super) fn agent_socket(environment: &BTreeMap<String, String>) -> Option<PathBuf> {
     environment.get("SSH_AUTH_SOCK").filter(|path| !path.is_empty()).map(PathBuf::from)
+}
+
+/// Returns the folder that a variable names, where that counts from the root.
+fn folder(environment: &BTreeMap<String, String>, variable: &str, otherwise: PathBuf) -> PathBuf {
+    let named = environment.get(variable).filter(|path| path.starts_with('/'));
+    named.map_or(otherwise, PathBuf::from)
 }
 
 /// Says where the commands of a rehearsal really run.
@@ -168,12 +177,7 @@ impl Surroundings {
 fn real(loaded: &Loaded) -> Result<Settings> {
     let spec = &loaded.spec;
     let Surroundings { environment, home } = Surroundings::of_the_process()?;
-    let below = |variable: &str, otherwise: &str| {
-        environment
-            .get(variable)
-            .filter(|path| path.starts_with('/'))
-            .map_or(home.join(otherwise), PathBuf::from)
-    };
+    let below = |variable: &str, otherwise: &str| folder(&environment, variable, home.join(otherwise));
     let agent = agent_socket(&environment);
     Ok(Settings {
         cloud: credentials::cloud(&environment, &home)?,

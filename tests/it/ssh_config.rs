@@ -100,6 +100,23 @@ fn a_configuration_that_is_a_link_is_changed_where_it_leads_and_one_that_leads_n
 }
 
 #[test]
+fn outside_a_rehearsal_the_line_goes_without_a_session_and_without_credentials() {
+    let project = Project::without_world("");
+    std::fs::remove_file(project.path().join("session.toml")).unwrap();
+    let home = project.path().join("outside-home");
+    let (own, hosts) = (home.join(".ssh/config"), home.join(".local/state/dacapo/ssh_config"));
+    for file in [&own, &hosts] {
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+    }
+    std::fs::write(&hosts, "").unwrap();
+    std::fs::write(&own, format!("Include \"{}\"\nHost a\n", hosts.display())).unwrap();
+    project.run(&["ssh-config", "--remove"]).exits(0).says("and the line in");
+    assert_eq!(read(own), "Host a\n");
+    assert!(!hosts.exists());
+    project.run(&["ssh-config", "--remove"]).exits(0);
+}
+
+#[test]
 fn printing_writes_neither_file() {
     let project = up();
     let text = project.dacapo(&["ssh-config", "--print"]).exits(0).stdout;

@@ -42,7 +42,7 @@ impl Offer {
             return Err(Error::of(ExitCode::Usage, format!("there is no folder `{}`", directory.display()))
                 .hint("make it first, or name another with `-C` or `--file`"));
         }
-        let Beginning { cloud, agent, home, stores, prefix } =
+        let Beginning { cloud, agent, home, stores, prefix, state: _ } =
             Beginning::open(global, &directory, offline).await?;
         let cloud = match cloud {
             Some(client) => Some(client.look(Default::default()).await.map_err(|error| {
