@@ -6,7 +6,9 @@ mod artifacts;
 mod carry_out;
 mod copy;
 mod doctor;
+mod examples;
 mod hash;
+mod init;
 mod load;
 mod log;
 mod login;
@@ -20,6 +22,7 @@ mod save;
 mod saved;
 mod shell;
 mod ssh;
+mod ssh_config;
 mod worlds;
 
 use std::io::{self, IsTerminal as _, Write as _};
@@ -47,7 +50,7 @@ pub use worlds::sandboxed;
 /// A rented GPU server exactly as session.toml says: there when you want it, gone when you don't, and
 /// nothing lost either way.
 #[derive(Parser, Debug)]
-#[command(name = "dacapo", version, max_term_width = 100)]
+#[command(name = "dacapo", version, max_term_width = 100, after_help = examples::ALL)]
 struct Arguments {
     #[command(flatten)]
     global: Global,
@@ -152,7 +155,10 @@ const STATUS_EXAMPLES: &str = "Examples:
 
 #[derive(Subcommand, Debug)]
 enum Command {
+    /// Ask the few questions that matter, and write session.toml
+    Init(Box<init::Init>),
     /// Show what apply would do
+    #[command(after_help = examples::PLAN)]
     Plan {
         #[command(flatten)]
         asked: Asked,
@@ -160,6 +166,7 @@ enum Command {
         shown: Shown,
     },
     /// Make the world as session.toml says
+    #[command(after_help = examples::APPLY)]
     Apply {
         /// A plan that `plan -o` wrote: it is approved, and carried out if the world is still the same
         #[arg(value_name = "PLAN", conflicts_with_all = ["set", "locked", "discard", "keep_disk", "purge", "replace",
@@ -169,10 +176,13 @@ enum Command {
         approve: Approve,
     },
     /// Apply with state = "running"
+    #[command(after_help = examples::UP)]
     Up(Approve),
     /// Apply with state = "absent": save, prove, delete
+    #[command(after_help = examples::DOWN)]
     Down(Approve),
     /// Run a command on the server, in the checkout
+    #[command(after_help = examples::RUN)]
     Run {
         /// Forward the ssh agent for this one command
         #[arg(short = 'A')]
@@ -189,6 +199,8 @@ enum Command {
     Save(save::Save),
     /// Open a shell on the server, in the checkout
     Ssh(ssh::Ssh),
+    /// Let `ssh NAME`, editors and rsync reach the server while it lives
+    SshConfig(ssh_config::SshConfig),
     /// Show server, code, artifacts and money on one screen
     #[command(after_help = STATUS_EXAMPLES)]
     Status {
@@ -208,30 +220,34 @@ enum Command {
     /// List what bills in the account and belongs to no session.toml here
     Orphans(orphans::Orphans),
     /// Check session.toml without asking anybody
+    #[command(after_help = examples::VALIDATE)]
     Validate,
     /// Try what a session needs, here and in the accounts, and say how to fix what is missing
     Doctor(doctor::Doctor),
     /// Sign in to Dropbox or the cloud, and keep the credentials on this laptop
-    #[command(subcommand)]
+    #[command(subcommand, after_help = examples::LOGIN)]
     Login(login::Login),
     /// Forget the credentials that login keeps
     Logout(login::Logout),
     /// Print the content hash by which artifacts are known
     Hash(hash::Hash),
     /// Look at the versions of the artifacts in the store
-    #[command(subcommand)]
+    #[command(subcommand, after_help = examples::ARTIFACTS)]
     Artifacts(artifacts::Command),
     /// Look after the embedded world
-    #[command(subcommand)]
+    #[command(subcommand, after_help = examples::SANDBOX)]
     Sandbox(rehearse::Command),
     /// Print what makes a shell complete dacapo's commands
+    #[command(after_help = examples::COMPLETIONS)]
     Completions {
         /// The shell
         shell: shell::Shell,
     },
     /// Print the manual as a page for `man`
+    #[command(after_help = examples::MAN)]
     Man(shell::Man),
     /// Print the JSON schema of session.toml, for editors
+    #[command(after_help = examples::SCHEMA)]
     Schema,
 }
 
@@ -314,6 +330,7 @@ impl Command {
 
 async fn carried_out(global: &Global, command: Command) -> Result<ExitCode> {
     match command {
+        Command::Init(asked) => init::run(global, &asked).await,
         Command::Plan { asked, shown } => show_plan(global, &asked, &shown).await,
         Command::Apply { plan: Some(file), .. } => carry_out::apply_saved(global, &file).await,
         Command::Apply { plan: None, approve } => carry_out::apply(global, &approve, None).await,
@@ -324,6 +341,7 @@ async fn carried_out(global: &Global, command: Command) -> Result<ExitCode> {
         Command::Cp(asked) => copy::run(global, &asked).await,
         Command::Save(asked) => save::run(global, &asked).await,
         Command::Ssh(asked) => ssh::run(global, &asked).await,
+        Command::SshConfig(asked) => ssh_config::run(global, &asked).await,
         Command::Status { watch: None } => status(global).await,
         Command::Status { watch: Some(seconds) } => watch(global, Duration::from_secs(seconds)).await,
         Command::Log(asked) => log::run(global, &asked).await,
@@ -402,6 +420,7 @@ async fn look(
 ) -> Result<(Observed, Held, Plan)> {
     let providers = &worlds.providers;
     let (observed, held) = observe(providers, spec, directory, Reading::Remembered).await?;
+    ssh_config::keep_up(worlds, spec, &observed);
     let mut observed = with_trash(observed, asked, worlds).await?;
     let mut plan = planned(&observed)?;
     if look_closer(providers, spec, &mut observed, &plan).await? {
@@ -441,6 +460,7 @@ async fn status(global: &Global) -> Result<ExitCode> {
     let worlds = Worlds::open(global, &loaded).await?;
     let (observed, _) =
         observe(&worlds.providers, &loaded.spec, &loaded.directory, Reading::Remembered).await?;
+    ssh_config::keep_up(&worlds, &loaded.spec, &observed);
     let plan = overview(&loaded, &observed)?;
     let mut out = io::stdout().lock();
     let told = if global.json {
@@ -456,6 +476,7 @@ async fn status(global: &Global) -> Result<ExitCode> {
                 "price_per_hour": instance.price_per_hour.units(),
             })),
             "world": plan.observed,
+            "notebook": observed.notebook(),
             "work": plan.work,
             "money": plan.money,
         });

@@ -18,7 +18,7 @@ const LEFT: Duration = Duration::from_secs(3600);
 /// What is kept on the laptop beyond the end of the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kept {
-    /// `session.toml`, where a version is pinned.
+    /// `session.toml`, where it is first written and where a version is pinned.
     Spec,
     /// `session.lock`.
     Lock,
@@ -28,7 +28,7 @@ pub enum Kept {
     Receipt,
     /// The host key of one machine.
     KnownHosts,
-    /// How ssh reaches one machine.
+    /// How ssh reaches machines; for the user's own ssh too.
     SshConfig,
     /// A plan, to be carried out later.
     Plan,
@@ -133,6 +133,16 @@ impl Draft {
         point(kept, Moment::Replaced);
         Ok(())
     }
+
+    /// Puts it where no file is yet; one that is there, or comes to be meanwhile, stays and is an error.
+    pub fn place(self) -> io::Result<()> {
+        let Self { file, path, kept } = self;
+        point(kept, Moment::Written);
+        file.persist_noclobber(&path)?;
+        File::open(folder_of(&path))?.sync_all()?;
+        point(kept, Moment::Replaced);
+        Ok(())
+    }
 }
 
 /// Removes the drafts that processes left here which were killed; a failure only leaves them longer.
@@ -226,6 +236,17 @@ mod tests {
         draft.replace().unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"after");
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing else is left");
+    }
+
+    #[test]
+    fn what_is_to_be_placed_never_takes_the_place_of_another_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        Draft::write(Kept::Spec, &path, b"first").and_then(Draft::place).unwrap();
+        let second = Draft::write(Kept::Spec, &path, b"second").and_then(Draft::place).unwrap_err();
+        assert_eq!(second.kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(std::fs::read(&path).unwrap(), b"first");
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing else is left");
     }
 

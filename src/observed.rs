@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use crate::facts::{Cloud, Environment, Instance, PublicKey, Repo, Server, Store};
+use crate::facts::{Cloud, Environment, Instance, Notebook, PublicKey, Repo, Server, Store};
 use crate::record::{Record, Rented};
 use crate::version::Told;
 
@@ -65,6 +65,14 @@ impl Observed {
                 .find(|instance| &instance.id == id)
                 .or_else(|| self.cloud.recorded.as_ref().and_then(Option::as_ref)),
             None => None,
+        }
+    }
+
+    /// The notebook server on the machine, where there is one, running or not.
+    pub fn notebook(&self) -> Option<&Notebook> {
+        match &self.server {
+            Server::Seen(probe) => probe.notebook.as_ref(),
+            Server::None | Server::Unreachable(_) => None,
         }
     }
 

@@ -4,6 +4,7 @@
 //! is which. Colour never carries meaning alone.
 
 mod artifacts;
+mod begin;
 mod copy;
 mod diff;
 mod doctor;
@@ -16,6 +17,7 @@ mod orphans;
 mod page;
 mod plan;
 mod prune;
+mod ssh_config;
 mod status;
 mod timeline;
 
@@ -29,6 +31,7 @@ use crate::error::{Error, ExitCode};
 use crate::facts::Money;
 
 pub use artifacts::{Pin, pinned, version, versions};
+pub use begin::{Begun, begun, not_an_answer, numbered, question};
 pub use copy::{Copying, copied};
 pub use diff::{Compared, Known, diff};
 pub use doctor::{Check, checks};
@@ -41,6 +44,7 @@ pub use orphans::{Fate, orphans, reaped};
 pub use page::{Made, Page, drawing, page};
 pub use plan::{refusal, render as plan, saved_now, saving, transfers};
 pub use prune::{prune, pruned};
+pub use ssh_config::{SshConfig, ssh_config, ssh_config_installs, ssh_config_removed};
 pub use status::{sandbox_bill, status, summary};
 pub use timeline::{Timed, Timeline};
 

@@ -20,6 +20,7 @@ mod overrides;
 mod pin;
 mod read;
 mod render;
+mod sketch;
 mod syntax;
 #[cfg(test)]
 mod tests;
@@ -27,10 +28,11 @@ mod tree;
 mod written;
 
 pub use bytes::{LARGEST, NotText, text_of};
-pub use check::LONGEST_FILE_NAME;
+pub use check::{LONGEST_FILE_NAME, slug};
 pub use overrides::Override;
 pub use pin::pinned;
 pub use render::render;
+pub use sketch::{SCHEMA_FILE, Sketch, objection};
 
 /// The JSON schema of session.toml, for editors; `parse` is stricter.
 pub const SCHEMA: &str = include_str!("spec/schema.json");

@@ -20,16 +20,42 @@ use crate::report;
 use crate::spec::{Artifact, nearest};
 use crate::version::{Manifest, Told, Version, versions};
 
+const LIST: &str = "Examples:
+  dacapo artifacts list         oldest first
+  dacapo artifacts list --json  for programs";
+
+const SHOW: &str = "Examples:
+  dacapo artifacts show latest                    what `up` would bring, and how it came to be
+  dacapo artifacts show 2026-11-20_export.pkl.gz  this one";
+
+const DIFF: &str = "Examples:
+  dacapo artifacts diff 2026-11-20_export.pkl.gz  how the latest differs from it";
+
+const PIN: &str = "Examples:
+  dacapo artifacts pin 2026-11-20_export.pkl.gz  session.toml names it from now on
+  dacapo artifacts pin latest                    session.toml names none";
+
+const PUSH: &str = "Examples:
+  dacapo artifacts push --yes                      all, from the server
+  dacapo artifacts push model --from laptop --yes  one, from the checkout here";
+
+const PULL: &str = "Examples:
+  dacapo artifacts pull --yes  as session.toml wants them, to the server
+  dacapo artifacts pull model@2026-11-20_export.pkl.gz --to laptop --yes";
+
 #[derive(Subcommand, Debug)]
 pub(super) enum Command {
     /// List the stored versions, oldest first
+    #[command(after_help = LIST)]
     List,
     /// Show where a version came from
+    #[command(after_help = SHOW)]
     Show {
         /// Its name, or `content:` and the first digits of its content hash
         version: String,
     },
     /// Show what differs between two versions: content, commit, environment, packages
+    #[command(after_help = DIFF)]
     Diff {
         /// The one version, as for `show`
         first: String,
@@ -37,6 +63,7 @@ pub(super) enum Command {
         second: Option<String>,
     },
     /// Write into session.toml which version is to be brought
+    #[command(after_help = PIN)]
     Pin {
         /// The version, as for `show`; `latest` undoes it
         version: String,
@@ -46,6 +73,7 @@ pub(super) enum Command {
     /// Delete old versions that nothing names any more; shows first which, and why the others stay
     Prune(prune::Asked),
     /// Store artifacts now, as new versions where their content isn't stored yet
+    #[command(after_help = PUSH)]
     Push {
         /// The artifacts; all that have a file when none is named
         #[arg(value_name = "ARTIFACT", add = super::shell::artifacts())]
@@ -57,6 +85,7 @@ pub(super) enum Command {
         approve: Approve,
     },
     /// Bring stored versions now; what lies there and is stored nowhere stays
+    #[command(after_help = PULL)]
     Pull {
         /// The artifacts, as session.toml wants them or as ARTIFACT@VERSION; all when none is named
         #[arg(value_name = "ARTIFACT[@VERSION]", add = super::shell::artifacts())]

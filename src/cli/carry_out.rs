@@ -362,7 +362,7 @@ fn preflight(plan: &Plan, observed: &Observed, spec: &Spec) -> Result<()> {
 
 fn no_key(what: String) -> Error {
     Error::of(ExitCode::Credentials, what)
-        .hint("load the key: `ssh-add`, then `ssh-add -l` to see it; then run the same command again")
+        .hint("load the key: `ssh-add`, then run the same command again; `dacapo doctor` says where an agent is to be had")
 }
 
 /// Shows and notes what happens while `acting` goes on; it must drop what it sends events with when it ends.

@@ -1,5 +1,7 @@
 //! `dacapo doctor`: what a session needs on this laptop and in the accounts, tried one by one; each failure with its fix.
 
+mod agent;
+
 use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -13,7 +15,6 @@ use super::{Global, cannot_print};
 use crate::credentials::{self, kept_path};
 use crate::error::{Error, ExitCode, Result};
 use crate::provider::Providers;
-use crate::provider::agent::agent_keys;
 use crate::report::{self, Check};
 use crate::spec::Spec;
 
@@ -22,7 +23,12 @@ const SKEW: i64 = 60;
 /// The oldest python3 that can move files of this laptop.
 const PYTHON: (u32, u32) = (3, 8);
 
+const EXAMPLES: &str = "Examples:
+  dacapo doctor            tries programs, keys, credentials, services
+  dacapo doctor --offline  asks nobody";
+
 #[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct Doctor {
     /// Ask nobody: look at this laptop alone
     #[arg(long)]
@@ -53,23 +59,32 @@ pub(super) async fn run(global: &Global, asked: &Doctor) -> Result<ExitCode> {
 /// What the session needs: keys, credentials and, unless nobody is to be asked, the services themselves.
 async fn session(global: &Global, asked: &Doctor, loaded: &Loaded) -> Vec<Check> {
     let mut checks = Vec::new();
+    let mut surroundings = None;
     if global.sandbox.is_none() {
         match Surroundings::of_the_process() {
             Err(error) => return vec![Check::from_error("home", &error)],
-            Ok(surroundings) => checks.extend(kept(&surroundings, &loaded.spec)),
+            Ok(found) => {
+                checks.extend(kept(&found, &loaded.spec));
+                surroundings = Some(found);
+            }
         }
     }
     let worlds = match Worlds::open(global, loaded).await {
         Ok(worlds) => worlds,
         // Missing credentials were told by name already.
-        Err(_) if checks.iter().any(Check::is_bad) => return checks,
+        Err(_) if checks.iter().any(Check::is_bad) => {
+            if let Some(surroundings) = &surroundings {
+                checks.push(agent::own(surroundings).await.0);
+            }
+            return checks;
+        }
         Err(error) => {
             checks.push(Check::from_error("worlds", &error));
             return checks;
         }
     };
     let providers = &worlds.providers;
-    checks.extend(keys(providers, &loaded.spec).await);
+    checks.extend(keys(providers, &loaded.spec, surroundings.as_ref()).await);
     checks.push(writable("state folder", &providers.settings.state));
     if asked.offline {
         checks.push(Check::unknown("services", "not asked (--offline)"));
@@ -135,20 +150,17 @@ fn kept(surroundings: &Surroundings, spec: &Spec) -> Vec<Check> {
     checks
 }
 
-async fn keys(providers: &Providers, spec: &Spec) -> Vec<Check> {
-    let agent = agent_keys(providers.settings.ssh.agent.as_deref()).await;
-    let fix = "`eval \"$(ssh-agent)\"`, then `ssh-add`: git on the server asks it for your key";
-    let mut checks = vec![match &agent {
-        None => Check::bad("ssh agent", "none answers", fix),
-        Some(keys) if keys.is_empty() => Check::bad("ssh agent", "it holds no key", "`ssh-add`"),
-        Some(keys) => Check::good("ssh agent", &format!("{} key(s)", keys.len())),
-    }];
+async fn keys(providers: &Providers, spec: &Spec, surroundings: Option<&Surroundings>) -> Vec<Check> {
+    let (check, held) = match surroundings {
+        Some(surroundings) => agent::own(surroundings).await,
+        None => agent::rehearsed(providers.settings.ssh.agent.as_deref()).await,
+    };
+    let mut checks = vec![check];
     checks.push(match providers.public_key(spec) {
         Err(error) => Check::from_error("login key", &error),
         Ok((key, path)) => {
             let fingerprint = key.fingerprint();
-            let held = agent.is_some_and(|keys| keys.contains(&fingerprint));
-            if held || path.with_extension("").is_file() {
+            if held.contains(&fingerprint) || path.with_extension("").is_file() {
                 Check::good("login key", &format!("{fingerprint} ({})", spec.instance.ssh_key))
             } else {
                 let what = "the agent doesn't hold it, and its private half isn't beside it";

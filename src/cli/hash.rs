@@ -12,7 +12,12 @@ use crate::digest::{self, Digests};
 use crate::error::{Error, ExitCode, Result};
 use crate::report;
 
+const EXAMPLES: &str = "Examples:
+  dacapo hash export.pkl              by which artifacts are known
+  dacapo hash --sha256 < export.pkl   of the standard input, with the plain one";
+
 #[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct Hash {
     /// Add the plain SHA-256, as `sha256sum` prints it
     #[arg(long)]

@@ -25,7 +25,12 @@ pub(super) enum Login {
     Cloud(Cloud),
 }
 
+const DROPBOX: &str = "Examples:
+  dacapo login dropbox --app-key KEY --app-folder               asks for the code
+  dacapo login dropbox --app-key KEY --app-folder --code-stdin  reads it from a program";
+
 #[derive(Args, Debug)]
+#[command(after_help = DROPBOX)]
 pub(super) struct Dropbox {
     /// The app's key, from its page at dropbox.com/developers/apps
     #[arg(long, value_name = "KEY", env = "DROPBOX_APP_KEY")]
@@ -38,7 +43,12 @@ pub(super) struct Dropbox {
     code_stdin: bool,
 }
 
+const CLOUD: &str = "Examples:
+  dacapo login cloud --client-id ID                              asks for the secret
+  dacapo login cloud --client-id ID --secret-stdin < secret.txt  asks nobody";
+
 #[derive(Args, Debug)]
+#[command(after_help = CLOUD)]
 pub(super) struct Cloud {
     /// The public half of the pair
     #[arg(long, value_name = "ID")]
@@ -49,7 +59,12 @@ pub(super) struct Cloud {
 }
 
 /// What is signed out of.
+const LOGOUT: &str = "Examples:
+  dacapo logout dropbox  forgets this one
+  dacapo logout          forgets both";
+
 #[derive(Args, Debug)]
+#[command(after_help = LOGOUT)]
 pub(super) struct Logout {
     /// Which one; both when none is named
     service: Option<Service>,

@@ -32,7 +32,13 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// How long the browser may have to wait for the connection to come back.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+const EXAMPLES: &str = "Examples:
+  dacapo notebook              prints the address; open until Ctrl-C
+  dacapo notebook --open       in the browser ($BROWSER, else the system's own)
+  dacapo notebook --port 8899  on this port of the laptop";
+
 #[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct Notebook {
     /// Open the address in the browser ($BROWSER, else the system's own)
     #[arg(long)]

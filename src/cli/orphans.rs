@@ -20,7 +20,12 @@ use crate::report;
 /// How deep below this folder session files are looked for.
 const DEEPEST: usize = 8;
 
+const EXAMPLES: &str = "Examples:
+  dacapo orphans  lists them, with price and age
+  dacapo orphans --remove 0d184ad4-dbe1-46da-a0dd-89ea13cfcefd  puts one into the trash";
+
 #[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct Orphans {
     /// Remove these, to the trash: only what carries a session's mark, and no machine before its deadline
     #[arg(long, value_name = "ID", num_args = 1..)]

@@ -29,7 +29,12 @@ use crate::spec::{self, Spec, State};
 /// How often the record notes at most that somebody reaps.
 const SEEN: SignedDuration = SignedDuration::from_hours(1);
 
+const EXAMPLES: &str = "Examples:
+  dacapo reap                                  of the store of session.toml
+  dacapo reap --store dropbox:/fastai/lesson3  of this store, where there is no session.toml";
+
 #[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct Reap {
     /// Look after the sessions of this store too; without it, after those of session.toml's (may be repeated)
     #[arg(long, value_name = "STORE")]

@@ -19,9 +19,34 @@ use crate::sandbox::{self, Admin, Faults, Link, Options, Ready, gateway};
 use crate::spec::Spec;
 use crate::version::file_name;
 
+const SERVE: &str = "Examples:
+  dacapo sandbox serve --dir world --clock-speed 1  until Ctrl-C; the first line says where it is";
+
+const BILL: &str = "Examples:
+  dacapo sandbox bill         what bills, and what was spent
+  dacapo sandbox bill --json  for programs";
+
+const REQUESTS: &str = "Examples:
+  dacapo sandbox requests | tail -n 3  the last three";
+
+const FAULTS: &str = "Examples:
+  dacapo sandbox faults faults.json  adds these
+  dacapo sandbox faults              shows how often each has struck
+  dacapo sandbox faults --clear      all is well again";
+
+const JUMP: &str = "Examples:
+  dacapo sandbox jump 3600  an hour goes by at once";
+
+const RESET: &str = "Examples:
+  dacapo sandbox reset  no machine, no version, nothing spent";
+
+const STOP: &str = "Examples:
+  dacapo sandbox stop  the next rehearsal goes on from where it was";
+
 #[derive(Subcommand, Debug)]
 pub(super) enum Command {
     /// Serve the world in the foreground for other programs; prints one JSON line when ready
+    #[command(after_help = SERVE)]
     Serve {
         /// Where the world is kept
         #[arg(long, value_name = "DIR")]
@@ -46,10 +71,13 @@ pub(super) enum Command {
         link: Option<Link>,
     },
     /// Show what bills in the world
+    #[command(after_help = BILL)]
     Bill,
     /// Show every request that the world received, as JSON lines
+    #[command(after_help = REQUESTS)]
     Requests,
     /// Make the world fail: show the rules and how often each has struck, add to them, clear them
+    #[command(after_help = FAULTS)]
     Faults {
         /// What to add, as JSON: {"rules": [{"service": "cloud", "fault": "capacity"}], "ssh": {"refuse": true}}
         #[arg(value_name = "FILE")]
@@ -59,6 +87,7 @@ pub(super) enum Command {
         clear: bool,
     },
     /// Let time pass in the world
+    #[command(after_help = JUMP)]
     Jump {
         /// Sandbox seconds
         seconds: f64,
@@ -70,8 +99,10 @@ pub(super) enum Command {
         changes: String,
     },
     /// Empty the world
+    #[command(after_help = RESET)]
     Reset,
     /// End the world's process; what it keeps stays
+    #[command(after_help = STOP)]
     Stop,
     /// Carry one ssh connection into the world (ssh's ProxyCommand)
     #[command(hide = true)]

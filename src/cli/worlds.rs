@@ -12,6 +12,7 @@ use crate::credentials::{self, CloudCredentials, Grant, Refresh, StoreCredential
 use crate::digest::sha256_hex;
 use crate::error::{Error, ExitCode, Result};
 use crate::facts::{Instance, Status};
+use crate::provider::cloud::CloudClient;
 use crate::provider::http::Clock;
 use crate::provider::repo::GitEnvironment;
 use crate::provider::server::Limits;
@@ -36,16 +37,8 @@ impl Worlds {
                 #[cfg(debug_assertions)]
                 plan_crash();
                 let ready = rehearsed(&directory, loaded).await?;
-                if !global.json && !global.quiet {
-                    let shown = directory.strip_prefix(&loaded.directory).unwrap_or(&directory);
-                    // A closed stderr leaves nobody to tell.
-                    let _ =
-                        report::sandbox_banner(&mut std::io::stderr().lock(), &shown.display().to_string());
-                }
-                let named = global.sandbox.as_deref().filter(|named| !named.is_empty());
-                let prefix =
-                    named.map_or("dacapo --sandbox".to_owned(), |dir| format!("dacapo --sandbox={dir}"));
-                (at_laptop(sandboxed(&ready)?)?, prefix)
+                banner(global, &loaded.directory, &directory);
+                (at_laptop(sandboxed(&ready)?)?, prefix(global))
             }
             None => (real(loaded)?, "dacapo".to_owned()),
         };
@@ -54,6 +47,11 @@ impl Worlds {
 
     /// Returns the server that `run` means, as the record and the cloud know it.
     pub(super) async fn server(&self, spec: &Spec) -> Result<(Rented, Instance)> {
+        self.living(spec).await.map(|(_, rented, instance)| (rented, instance))
+    }
+
+    /// Returns the server with its session's record.
+    pub(super) async fn living(&self, spec: &Spec) -> Result<(Record, Rented, Instance)> {
         let nobody = || {
             Error::of(ExitCode::Remote(255), format!("`{}` has no server", spec.name))
                 .why("no machine of this session that was ever ready is running")
@@ -64,7 +62,7 @@ impl Worlds {
         };
         let record = Record::parse(&bytes)
             .map_err(|why| Error::new(format!("cannot read the record of `{}`", spec.name)).why(why))?;
-        let rented = record.machine.filter(|machine| machine.login).ok_or_else(nobody)?;
+        let rented = record.machine.clone().filter(|machine| machine.login).ok_or_else(nobody)?;
         if rented.ending.is_some() {
             // A receipt says that the machine may go: work made now could go with it unseen.
             let what = format!("the server of `{}` is about to be deleted", spec.name);
@@ -74,7 +72,7 @@ impl Worlds {
         }
         let instance = self.providers.cloud.instance(&rented.id).await?.ok_or_else(nobody)?;
         match instance.status {
-            Status::Running => Ok((rented, instance)),
+            Status::Running => Ok((record, rented, instance)),
             Status::Discontinued => Err(nobody()),
             status => {
                 Err(Error::of(ExitCode::Remote(255), format!("the server of `{}` is {status}", spec.name))
@@ -83,6 +81,76 @@ impl Worlds {
             }
         }
     }
+}
+
+/// What is known before there is a session: of which cloud to ask, and who asks.
+pub(super) struct Beginning {
+    /// None where nobody is to be asked.
+    pub(super) cloud: Option<CloudClient>,
+    pub(super) agent: Option<PathBuf>,
+    /// The home directory that `~` in the spec will stand for.
+    pub(super) home: PathBuf,
+    /// Whether there are credentials for a store.
+    pub(super) stores: bool,
+    /// Where this laptop keeps what isn't in a store.
+    pub(super) state: PathBuf,
+    /// What to type before a command's name.
+    pub(super) prefix: String,
+}
+
+impl Beginning {
+    /// Opens what a session in `directory` would ask.
+    pub(super) async fn open(global: &Global, directory: &Path, offline: bool) -> Result<Self> {
+        if let Some(dir) = sandbox_directory(global, directory) {
+            let ready = sandbox::attach(&dir, &own_executable()?, &sandbox::Options::default()).await?;
+            banner(global, directory, &dir);
+            let Settings { cloud, clock, ssh, state, .. } = at_laptop(sandboxed(&ready)?)?;
+            let cloud =
+                (!offline).then(|| CloudClient::new(&cloud.base_url.clone(), cloud, clock)).transpose()?;
+            let (agent, home, prefix) = (ssh.agent, ssh.home, prefix(global));
+            return Ok(Self { cloud, agent, home, stores: true, state, prefix });
+        }
+        let Surroundings { environment, home } = Surroundings::of_the_process()?;
+        let cloud = if offline {
+            None
+        } else {
+            let found = credentials::cloud(&environment, &home).map_err(|error| {
+                let hint = error.hint.clone().map_or(String::new(), |hint| format!("{hint}; "));
+                error.hint(format!("{hint}`--offline` asks nobody, and takes type and image as given"))
+            })?;
+            Some(CloudClient::new(&found.base_url.clone(), found, Clock::real())?)
+        };
+        let agent = agent_socket(&environment);
+        let stores = credentials::store(&environment, &home).is_ok();
+        let state = folder(&environment, "XDG_STATE_HOME", home.join(".local/state")).join("dacapo");
+        Ok(Self { cloud, agent, home, stores, state, prefix: "dacapo".to_owned() })
+    }
+}
+
+/// Where the environment says that the agent listens.
+pub(super) fn agent_socket(environment: &BTreeMap<String, String>) -> Option<PathBuf> {
+    environment.get("SSH_AUTH_SOCK").filter(|path| !path.is_empty()).map(PathBuf::from)
+}
+
+/// Returns the folder that a variable names, where that counts from the root.
+fn folder(environment: &BTreeMap<String, String>, variable: &str, otherwise: PathBuf) -> PathBuf {
+    let named = environment.get(variable).filter(|path| path.starts_with('/'));
+    named.map_or(otherwise, PathBuf::from)
+}
+
+/// Says where the commands of a rehearsal really run.
+fn banner(global: &Global, beside: &Path, directory: &Path) {
+    if !global.json && !global.quiet {
+        let shown = directory.strip_prefix(beside).unwrap_or(directory);
+        // A closed stderr leaves nobody to tell.
+        let _ = report::sandbox_banner(&mut std::io::stderr().lock(), &shown.display().to_string());
+    }
+}
+
+/// Returns what to type before a command's name to rehearse in the same world.
+fn prefix(global: &Global) -> String {
+    let named = global.sandbox.as_deref().filter(|named| !named.is_empty());
+    named.map_or("dacapo --sandbox".to_owned(), |dir| format!("dacapo --sandbox={dir}"))
 }
 
 /// The user's environment and home directory, as the process was given them.
@@ -109,13 +177,8 @@ impl Surroundings {
 fn real(loaded: &Loaded) -> Result<Settings> {
     let spec = &loaded.spec;
     let Surroundings { environment, home } = Surroundings::of_the_process()?;
-    let below = |variable: &str, otherwise: &str| {
-        environment
-            .get(variable)
-            .filter(|path| path.starts_with('/'))
-            .map_or(home.join(otherwise), PathBuf::from)
-    };
-    let agent = environment.get("SSH_AUTH_SOCK").filter(|path| !path.is_empty()).map(PathBuf::from);
+    let below = |variable: &str, otherwise: &str| folder(&environment, variable, home.join(otherwise));
+    let agent = agent_socket(&environment);
     Ok(Settings {
         cloud: credentials::cloud(&environment, &home)?,
         store: spec.store.as_ref().map(|_| credentials::store(&environment, &home)).transpose()?,

@@ -16,6 +16,7 @@ const VERSION: u32 = 1;
 
 /// What is kept.
 #[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Kept {
     version: u32,
     /// The cloud's pair.
@@ -85,7 +86,8 @@ impl Kept {
                 .why(format!("others may read it (mode {:03o}), and secrets are in it", mode & 0o777))
                 .hint(format!("chmod 600 '{}'", path.display())));
         }
-        let hint = "`dacapo logout` removes it, `dacapo login` writes it anew";
+        let hint =
+            "use the newer dacapo, if one wrote it; else remove the file, and `dacapo login` writes it anew";
         let table: toml::Table =
             toml::from_str(&text).map_err(|error| what().why(placed(&error, &text)).hint(hint))?;
         match table.get("version").and_then(toml::Value::as_integer) {

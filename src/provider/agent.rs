@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use tokio::process::Command;
 
+use crate::facts::PublicKey;
+
 /// How long the agent may take to answer.
 const LIMIT: Duration = Duration::from_secs(10);
 
@@ -22,6 +24,24 @@ pub async fn agent_keys(socket: Option<&Path>) -> Option<Vec<String>> {
         Some(1) => Some(Vec::new()),
         _ => None,
     }
+}
+
+/// Returns the public keys that the agent at `socket` holds, each with its comment; none when no agent answers there.
+pub async fn agent_public_keys(socket: Option<&Path>) -> Option<Vec<(PublicKey, String)>> {
+    let mut command = Command::new("ssh-add");
+    command.arg("-L").env("SSH_AUTH_SOCK", socket?);
+    command.stdin(Stdio::null()).stderr(Stdio::null()).process_group(0).kill_on_drop(true);
+    let listed = tokio::time::timeout(LIMIT, command.output()).await.ok()?.ok()?;
+    match listed.status.code() {
+        Some(0) => Some(String::from_utf8_lossy(&listed.stdout).lines().filter_map(with_comment).collect()),
+        Some(1) => Some(Vec::new()),
+        _ => None,
+    }
+}
+
+fn with_comment(line: &str) -> Option<(PublicKey, String)> {
+    let comment = line.split_ascii_whitespace().skip(2).collect::<Vec<_>>().join(" ");
+    PublicKey::parse(line).map(|key| (key, comment))
 }
 
 fn fingerprints(listing: &str) -> Vec<String> {

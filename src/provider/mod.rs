@@ -22,12 +22,31 @@ use cloud::CloudClient;
 use http::Clock;
 use memory::Memory;
 use repo::{GitEnvironment, Remote};
-use server::{Connection, Limits, Login, SshError, Trouble};
+use server::{Connection, HostEntry, Keys, Limits, Login, SshError, Trouble};
 use store::StoreClient;
 
 /// Makes a folder for this user alone, whatever the umask; one that is there already stays as it is.
 pub(crate) fn private_folder(path: &Path) -> std::io::Result<()> {
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// Reads a public key's file, which the user knows as `shown`.
+pub fn read_public_key(path: &Path, shown: &str) -> Result<PublicKey> {
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        Error::of(ExitCode::Usage, format!("cannot read the public key `{shown}`"))
+            .because(&error)
+            .hint("`instance.ssh_key` names a public key file; `ssh-keygen -t ed25519` makes a pair")
+    })?;
+    if text.contains("PRIVATE KEY") {
+        return Err(Error::of(ExitCode::Usage, format!("`{shown}` is a private key"))
+            .why("the file's name ends in `.pub`, but a private key is in it")
+            .hint(format!("name the public one, `{shown}.pub`; the private one stays where it is")));
+    }
+    PublicKey::parse(&text).ok_or_else(|| {
+        Error::of(ExitCode::Usage, format!("`{shown}` is not an OpenSSH public key"))
+            .why("no key of a known type is in the file")
+            .hint("its one line starts with a type such as `ssh-ed25519`")
+    })
 }
 
 /// Where the worlds are and who asks: everything that differs between the real services and the sandbox.
@@ -125,22 +144,7 @@ impl Providers {
     /// A missing file and a private key in its place are errors of usage.
     pub fn public_key(&self, spec: &Spec) -> Result<(PublicKey, PathBuf)> {
         let path = self.key_path(spec);
-        let shown = &spec.instance.ssh_key;
-        let text = std::fs::read_to_string(&path).map_err(|error| {
-            Error::of(ExitCode::Usage, format!("cannot read the public key `{shown}`"))
-                .because(&error)
-                .hint("`instance.ssh_key` names a public key file; `ssh-keygen -t ed25519` makes a pair")
-        })?;
-        if text.contains("PRIVATE KEY") {
-            return Err(Error::of(ExitCode::Usage, format!("`{shown}` is a private key"))
-                .why("the file's name ends in `.pub`, but a private key is in it")
-                .hint(format!("name the public one, `{shown}.pub`; the private one stays where it is")));
-        }
-        let key = PublicKey::parse(&text).ok_or_else(|| {
-            Error::of(ExitCode::Usage, format!("`{shown}` is not an OpenSSH public key"))
-                .why("no key of a known type is in the file")
-                .hint("its one line starts with a type such as `ssh-ed25519`")
-        })?;
+        let key = read_public_key(&path, &spec.instance.ssh_key)?;
         Ok((key, path))
     }
 
@@ -152,13 +156,34 @@ impl Providers {
         instance: &Instance,
         forward_agent: bool,
     ) -> server::Result<Connection> {
+        let login = self.login(spec, rented, instance)?;
+        Connection::open(login, forward_agent).await
+    }
+
+    /// Returns what the user's own ssh needs to reach a machine of ours that runs.
+    pub fn host_entry(
+        &self,
+        spec: &Spec,
+        store: &str,
+        rented: &Rented,
+        instance: &Instance,
+    ) -> Result<HostEntry> {
+        let login = self.login(spec, rented, instance)?;
+        let public = self.key_path(spec);
+        let identity = login.identity.clone().or_else(|| public.is_file().then_some(public));
+        // A rehearsal has an agent of its own; the user's own is known to their ssh already.
+        let agent = login.agent.clone().filter(|_| login.proxy.is_some());
+        HostEntry::new(&spec.name, store, &login, &Keys { identity, agent })
+    }
+
+    fn login(&self, spec: &Spec, rented: &Rented, instance: &Instance) -> server::Result<Login> {
         let ip = instance.ip.clone().ok_or_else(|| SshError {
             trouble: Trouble::Unreachable,
             error: Error::new(format!("machine `{}` has no address yet", instance.id))
                 .hint("run it again in a minute"),
         })?;
         let private = self.key_path(spec).with_extension("");
-        let login = Login {
+        Ok(Login {
             instance: instance.id.clone(),
             ip,
             port: 22,
@@ -169,8 +194,7 @@ impl Providers {
             proxy: self.settings.ssh.proxy.clone(),
             directory: self.settings.state.join("ssh"),
             limits: self.settings.ssh.limits,
-        };
-        Connection::open(login, forward_agent).await
+        })
     }
 
     /// Returns where the spec's public key lies; a leading `~/` stands for the home directory.

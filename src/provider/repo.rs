@@ -7,6 +7,7 @@ mod address;
 mod child;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
+mod here;
 mod history;
 mod local;
 
@@ -15,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use address::{host_of, same_remote, speaks_ssh};
+pub use here::{Here, here};
 pub use history::{Past, commits_between, past_locks};
 pub use local::{checkout_root, identity, local_checkout};
 

@@ -8,6 +8,7 @@ mod exchange;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod host_key;
+mod hosts;
 mod login;
 mod master;
 mod notebook;
@@ -28,6 +29,7 @@ use tokio::time::timeout;
 
 pub use copy::{Copied, Copy, Entry, Found, Moved, Side, State, copy};
 pub use host_key::HostKey;
+pub use hosts::{Entry as HostEntry, Hosts, Keys};
 pub use login::{Limits, Login};
 pub use notebook::Forward;
 pub use transfer::{Host, LargePush, Mint, Support, Told};

@@ -89,6 +89,11 @@ pub(super) fn state(notebook: &Notebook) -> String {
     runs(version.as_deref(), *port, *given, kernels.len(), &busy, *terminals)
 }
 
+/// Returns one line on a kernel.
+pub(super) fn kernel(kernel: &Kernel) -> String {
+    format!("{}: {}", printable(&named(kernel)), if kernel.idle { "idle" } else { "busy" })
+}
+
 fn named(kernel: &Kernel) -> String {
     kernel.document.clone().unwrap_or_else(|| "a kernel without a notebook".to_owned())
 }

@@ -109,11 +109,12 @@ fn artifacts(out: &mut impl Write, plan: &Plan, observed: &Observed) -> io::Resu
 }
 
 fn notebook(out: &mut impl Write, observed: &Observed) -> io::Result<()> {
-    let Server::Seen(probe) = &observed.server else { return Ok(()) };
-    match &probe.notebook {
-        Some(notebook) => writeln!(out, "notebook   {}", super::notebook::state(notebook)),
-        None => Ok(()),
+    let Some(notebook) = observed.notebook() else { return Ok(()) };
+    writeln!(out, "notebook   {}", super::notebook::state(notebook))?;
+    for kernel in notebook.kernels.iter().filter(|_| notebook.running) {
+        writeln!(out, "           {}", super::notebook::kernel(kernel))?;
     }
+    Ok(())
 }
 
 fn money(out: &mut impl Write, plan: &Plan) -> io::Result<()> {

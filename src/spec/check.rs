@@ -68,7 +68,8 @@ pub(super) fn name(text: &str) -> Checked {
     Ok(())
 }
 
-fn slug(text: &str) -> String {
+/// Returns a good session name that is like a text.
+pub fn slug(text: &str) -> String {
     let lower: String =
         text.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect();
     let cut = lower.trim_matches('-');

@@ -107,7 +107,7 @@ fn the_manual_has_a_page_for_each_command() {
 }
 
 /// What a validator that we didn't write says of a session.toml.
-fn valid(schema: &Value, text: &str) -> bool {
+pub fn valid(schema: &Value, text: &str) -> bool {
     let mut schemas = boon::Schemas::new();
     let mut compiler = boon::Compiler::new();
     compiler.add_resource("session.json", schema.clone()).unwrap();

@@ -44,7 +44,7 @@ fn with_input(mut command: Command, answer: impl FnOnce(&str) -> String) -> Ran 
 }
 
 /// Agrees on the page, as a person would, and returns the code that it shows.
-fn agree(said: &str) -> String {
+pub fn agree(said: &str) -> String {
     let page = said.split_whitespace().find(|word| word.contains("/oauth2/authorize")).unwrap();
     let output = Command::new("python3")
         .args(["-c", "import sys, urllib.request as u; print(u.build_opener(u.ProxyHandler({})).open(sys.argv[1]).read().decode())", page])
@@ -161,6 +161,83 @@ fn the_doctor_asks_the_services_and_says_what_they_said() {
         .env("DROPBOX_ACCESS_TOKEN", "t0k3n");
     let ran = ran_with(command).exits(1).says("✗ cloud ").says("✗ Dropbox ").says("✗ ssh agent");
     assert!(!ran.stdout.contains("s3cr3t") && !ran.stdout.contains("t0k3n"), "{}", ran.stdout);
+}
+
+#[test]
+fn the_doctor_says_what_to_do_about_an_agent_that_is_unset_gone_dead_empty_or_elsewhere() {
+    let project = Project::new();
+    let doctor = |variables: &[(&str, &str)]| {
+        let mut command = outside(&project, &["doctor", "--offline"]);
+        command.envs(variables.iter().copied());
+        ran_with(command).stdout
+    };
+    let said = |variables: &[(&str, &str)], said: &[&str]| {
+        let shown = doctor(variables);
+        for said in said {
+            assert!(shown.contains(said), "{variables:?}: `{said}` is not in\n{shown}");
+        }
+    };
+    let socket = project.path().join("dead.sock");
+    let dead = socket.to_str().unwrap();
+    said(&[], &["✗ ssh agent", "SSH_AUTH_SOCK isn't set", "`eval \"$(ssh-agent)\"`"]);
+    said(&[("SSH_AUTH_SOCK", dead)], &["which isn't there: that agent has ended"]);
+    drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
+    said(&[("SSH_AUTH_SOCK", dead)], &["nobody answers at"]);
+    said(
+        &[("WSL_DISTRO_NAME", "Debian"), ("SSH_AUTH_SOCK", dead)],
+        &["in WSL", "wsl2-ssh-agent or npiperelay"],
+    );
+    // One that was started behind this shell's back.
+    let runtime = project.path().join("run");
+    std::fs::create_dir(&runtime).unwrap();
+    let agent = project.ready["agent"].as_str().unwrap();
+    std::os::unix::fs::symlink(agent, runtime.join("ssh-agent.socket")).unwrap();
+    let runtime = runtime.to_str().unwrap();
+    let fix = format!("`export SSH_AUTH_SOCK={runtime}/ssh-agent.socket`");
+    said(&[("XDG_RUNTIME_DIR", runtime)], &[&fix]);
+    said(&[("SSH_AUTH_SOCK", agent)], &["✓ ssh agent", "1 key(s)"]);
+    std::fs::remove_file(&socket).unwrap();
+    let mut empty = Command::new("ssh-agent").args(["-D", "-a", dead]).stdout(Stdio::null()).spawn().unwrap();
+    crate::interrupt::until("the agent listens", || socket.exists());
+    said(&[("SSH_AUTH_SOCK", dead)], &["it holds no key"]);
+    empty.kill().unwrap();
+    empty.wait().unwrap();
+}
+
+#[test]
+fn a_home_that_cannot_be_written_to_is_told_by_what_needs_it() {
+    let project = Project::new();
+    let mut command = outside(&project, &["doctor", "--offline"]);
+    // Nobody, not even root, makes a file there.
+    command.env("HOME", "/proc/self").env("VERDA_CLIENT_ID", "a").env("VERDA_CLIENT_SECRET", "b");
+    command.env("DROPBOX_ACCESS_TOKEN", "c");
+    ran_with(command).exits(1).says("✗ state folder").says("XDG_STATE_HOME");
+    let (id, secret) = (&project.ready["client_id"], project.ready["client_secret"].as_str().unwrap());
+    let mut login =
+        outside(&project, &["login", "cloud", "--client-id", id.as_str().unwrap(), "--secret-stdin"]);
+    login.env("HOME", "/proc/self");
+    with_input(login, |_| secret.to_owned())
+        .exits(1)
+        .says("cannot write `/proc/self/.config/dacapo/credentials.toml`");
+}
+
+#[test]
+fn credentials_with_keys_that_are_not_known_here_are_an_error_that_quotes_none_of_them() {
+    let project = Project::without_world(include_str!("../../session.toml"));
+    std::fs::create_dir_all(kept(&project).parent().unwrap()).unwrap();
+    let texts = [
+        "version = 1\ntoken = \"s3cr3t\"\n",
+        "version = 1\n[cloud]\nclient_id = \"a\"\nclient_secret = \"s3cr3t\"\nregion = \"x\"\n",
+    ];
+    for text in texts {
+        std::fs::write(kept(&project), text).unwrap();
+        std::fs::set_permissions(kept(&project), std::fs::Permissions::from_mode(0o600)).unwrap();
+        for command in [&["plan"][..], &["init", "--yes", "--file", "other.toml"], &["logout"]] {
+            let ran = project.run(command).exits(4).says("cannot read `").says("dacapo login");
+            assert!(!format!("{ran:?}").contains("s3cr3t"), "{ran:?}");
+        }
+        assert_eq!(std::fs::read_to_string(kept(&project)).unwrap(), text);
+    }
 }
 
 fn ran_with(mut command: Command) -> Ran {

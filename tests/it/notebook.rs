@@ -145,6 +145,15 @@ fn a_busy_kernel_stands_against_the_end_by_its_notebooks_name_and_an_idle_one_do
     let down = project.dacapo(&["down", "--yes"]).exits(5);
     down.says("`kernel of train.ipynb` is at work (busy kernel)").says("--discard processes");
     project.dacapo(&["plan"]).exits(0).says("2 kernel(s), busy: train.ipynb");
+    project
+        .dacapo(&["status"])
+        .exits(0)
+        .says("           idle.ipynb: idle")
+        .says("           train.ipynb: busy");
+    let status = project.dacapo(&["status", "--json"]).exits(0).json();
+    let kernels =
+        json!([{"document": "idle.ipynb", "idle": true}, {"document": "train.ipynb", "idle": false}]);
+    assert_eq!(status["notebook"]["kernels"], kernels);
     project.dacapo(&["up", "--yes", "--set", "notebook.directory=data"]).exits(5).says("kernels run in it");
     behaves(&project, &json!({}));
     project.dacapo(&["down", "--yes"]).exits(0);
@@ -318,4 +327,22 @@ os.rename(came + '.new', came)";
     let [argument, guessed, first, second] = came.lines().collect::<Vec<_>>()[..] else { panic!("{came}") };
     assert!(argument.starts_with("http://127.0.0.1:") && !argument.contains(&token(&project)), "{argument}");
     assert_eq!((guessed, first, second), ("404", way.url.as_str(), "closed"));
+}
+
+/// What the help shows, a browser that does nothing standing in for a real one and a free port for 8899.
+#[test]
+fn the_examples_of_its_help_open_the_way() {
+    let (project, _) = running();
+    for line in ["dacapo notebook", "dacapo notebook --open", "dacapo notebook --port 8899"] {
+        let port = free_port().to_string();
+        let line = line.replace("8899", &port);
+        let way = Way::open(
+            &project,
+            &line.split(' ').skip(2).collect::<Vec<_>>(),
+            &[("BROWSER", Path::new("true"))],
+        );
+        assert_eq!(asked(way.port(), "/api/status", &token(&project)), "HTTP/1.0 200 OK", "{line}");
+        assert!(!line.contains("--port") || way.port().to_string() == port);
+        assert_eq!(way.interrupt(), Some(0), "{line}");
+    }
 }

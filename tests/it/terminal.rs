@@ -28,8 +28,13 @@ struct Shown {
 
 impl Terminal {
     /// Starts a command on a new terminal of 80 columns and 24 rows.
-    pub fn start(mut command: Command) -> Self {
-        command.env("TERM", "xterm-256color");
+    pub fn start(command: Command) -> Self {
+        Self::start_as(command, "xterm-256color")
+    }
+
+    /// Starts a command on a new terminal of this kind.
+    pub fn start_as(mut command: Command, kind: &str) -> Self {
+        command.env("TERM", kind);
         let (pty, side) = pty_process::blocking::open().unwrap();
         pty.resize(Size::new(24, 80)).unwrap();
         let child = pty_process::blocking::Command::from(command).spawn(side).unwrap();

@@ -19,7 +19,12 @@ use crate::plan::{self, Mention, Prune, PruneRequest, Uploads};
 use crate::provider::repo::past_locks;
 use crate::report;
 
+const EXAMPLES: &str = "Examples:
+  dacapo artifacts prune --keep 3        shows what would go, and asks
+  dacapo artifacts prune --keep 3 --yes  doesn't ask";
+
 #[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
 pub(in crate::cli) struct Asked {
     /// The artifact that is meant; every one when not given
     artifact: Option<String>,

@@ -137,16 +137,35 @@ impl Login {
         Ok(())
     }
 
-    fn write_files(&self, forward_agent: bool) -> std::io::Result<Files> {
+    /// Writes the file that says which host key is the server's, and returns its path.
+    pub(super) fn keep_host_key(&self) -> std::result::Result<PathBuf, Error> {
+        self.check(false)?;
+        let Some(key) = &self.host_key else {
+            return Err(Error::new(self.what())
+                .why("its host key isn't pinned yet")
+                .hint("`dacapo up` pins it"));
+        };
+        self.make_directory()
+            .and_then(|()| self.write_known_hosts(key))
+            .map_err(|error| self.cannot_write(&error).error)
+    }
+
+    fn make_directory(&self) -> std::io::Result<()> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.directory)?;
-        fs::set_permissions(&self.directory, fs::Permissions::from_mode(0o700))?;
+        fs::set_permissions(&self.directory, fs::Permissions::from_mode(0o700))
+    }
+
+    fn write_known_hosts(&self, key: &str) -> std::io::Result<PathBuf> {
+        let path = self.directory.join(format!("{}.known_hosts", self.instance));
+        let line = format!("{} {key}\n", self.instance);
+        Draft::write(Kept::KnownHosts, &path, line.as_bytes())?.replace()?;
+        Ok(path)
+    }
+
+    fn write_files(&self, forward_agent: bool) -> std::io::Result<Files> {
+        self.make_directory()?;
         let known_hosts = match &self.host_key {
-            Some(key) => {
-                let path = self.directory.join(format!("{}.known_hosts", self.instance));
-                let line = format!("{} {key}\n", self.instance);
-                Draft::write(Kept::KnownHosts, &path, line.as_bytes())?.replace()?;
-                KnownHostsFile::Pinned(path)
-            }
+            Some(key) => KnownHostsFile::Pinned(self.write_known_hosts(key)?),
             None => KnownHostsFile::Fresh(NamedTempFile::with_prefix_in("first-", &self.directory)?),
         };
         let kind = if forward_agent { "agent.config" } else { "config" };
