@@ -15,6 +15,7 @@ mod notebook;
 mod orphans;
 mod plan;
 mod prune;
+mod set_up;
 mod status;
 
 use std::io::{self, Write};

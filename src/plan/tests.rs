@@ -89,6 +89,7 @@ fn spec() -> Spec {
         },
         limits: crate::facts::Limits::default(),
         notebook: None,
+        setup: None,
         artifacts: [("model".to_owned(), model(Wanted::Latest))].into(),
     }
 }
@@ -181,6 +182,7 @@ fn probe() -> Probe {
         more_files: 0,
         processes: Vec::new(),
         notebook: None,
+        setup: None,
     }
 }
 

@@ -28,6 +28,7 @@ mod readme;
 mod recovery;
 mod save;
 mod seeded_bugs;
+mod setup;
 mod ssh;
 mod ssh_faults;
 mod stale_views;

@@ -38,6 +38,7 @@ pub(super) const HELPER: &str = concat!(
     include_str!("helper/notebook.py"),
     include_str!("helper/jupyter.py"),
     include_str!("helper/environment.py"),
+    include_str!("helper/setup.py"),
     include_str!("helper/repo.py"),
     include_str!("helper/save.py"),
     include_str!("helper/commit.py"),
