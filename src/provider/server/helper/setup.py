@@ -254,7 +254,10 @@ def listen_to(process, lines, end, limit):
 
 def has_ended(pid):
     """Tells whether a child has ended; its number stays its own until it is waited for."""
-    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    try:
+        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:
+        return True
 
 
 def give_notice(process):
@@ -292,6 +295,7 @@ class Mark:
     def __init__(self, ask, home, checkout):
         self.ask, self.home, self.checkout = ask, home, checkout
         self.set_up = read_marker(home)[1]
+        self.moving = threading.Lock()
         self.may_move = self.nothing_new(ask["disposable"])
 
     def nothing_new(self, disposable):
@@ -319,7 +323,8 @@ class Mark:
             own = [folder + "/.venv/**", folder + "/venv/**"]
             if not self.nothing_new(self.ask["disposable"] + list(INSTALLED) + own):
                 return
-        set_marker(self.home, self.set_up)
+        with self.moving:
+            set_marker(self.home, self.set_up)
 
     def watch(self, pid):
         """Sees to it that a step which ends with this connection leaves no more behind than one that fails."""
@@ -327,6 +332,7 @@ class Mark:
             end = time.monotonic() + 2
             while not has_ended(pid) and time.monotonic() < end:
                 time.sleep(0.02)
+            self.moving.acquire()  # The end of everything follows.
             set_marker(self.home, False)
 
         if self.may_move and not self.set_up:

@@ -123,15 +123,18 @@ def listen():
 
 
 at_the_end = []  # What is still to be done when nobody listens any more; it must be quick.
+leaving = threading.Lock()
 
 
 def leave():
     """Ends everything at once: nobody listens any more."""
+    leaving.acquire()  # Whoever else comes here waits for the end.
+    last = list(at_the_end)
     for group in list(children):
         end_group(group, signal.SIGKILL)
     try:
-        while at_the_end:
-            at_the_end.pop()()
+        for act in last:
+            act()
     finally:
         os._exit(1)
 
