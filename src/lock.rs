@@ -289,19 +289,23 @@ mod tests {
           hint: restore the lock from git, or delete it: the next `apply` writes a new one
         "<<<<<<< HEAD\nversion = 1": the lock cannot be read: line 2, column 9: key with no value, expected `=`
           hint: restore the lock from git, or delete it: the next `apply` writes a new one
-        "--location": the lock cannot be read: line 7, column 12: expected one word that doesn't begin with `-`
+        "--location": the lock cannot be read: line 11, column 12: expected one word that doesn't begin with `-`
           hint: restore the lock from git, or delete it: the next `apply` writes a new one
-        "place": the lock cannot be read: line 7, column 1: unknown field `place`, expected one of `type`, `location`, `image`
+        "place": the lock cannot be read: line 11, column 1: unknown field `place`, expected one of `type`, `location`, `image`
           hint: restore the lock from git, or delete it: the next `apply` writes a new one
         "refs/heads/": the lock cannot be read: line 3, column 10: expected a commit: 40 or 64 lower-case hexadecimal digits
           hint: restore the lock from git, or delete it: the next `apply` writes a new one
-        "../export.pkl": the lock cannot be read: line 14, column 11: expected the file name of a stored version
+        "../export.pkl": the lock cannot be read: line 18, column 11: expected the file name of a stored version
           hint: restore the lock from git, or delete it: the next `apply` writes a new one
-        "xyz": the lock cannot be read: line 15, column 11: a content hash is 64 hexadecimal digits
+        "xyz": the lock cannot be read: line 19, column 11: a content hash is 64 hexadecimal digits
           hint: restore the lock from git, or delete it: the next `apply` writes a new one
-        "[artifacts.Log]": the lock cannot be read: line 10, column 2: expected an artifact's name: lower-case letters, digits, `_`, `-`
+        "-r ": the lock cannot be read: line 4, column 12: expected packages as `NAME==VERSION`, sorted
           hint: restore the lock from git, or delete it: the next `apply` writes a new one
-        "[machine]\n\"type": the lock cannot be read: line 6, column 10: key with no value, expected `=`
+        "zlib==1": the lock cannot be read: line 4, column 12: expected packages as `NAME==VERSION`, sorted
+          hint: restore the lock from git, or delete it: the next `apply` writes a new one
+        "[artifacts.Log]": the lock cannot be read: line 14, column 2: expected an artifact's name: lower-case letters, digits, `_`, `-`
+          hint: restore the lock from git, or delete it: the next `apply` writes a new one
+        "[machine]\n\"type": the lock cannot be read: line 10, column 10: key with no value, expected `=`
           hint: restore the lock from git, or delete it: the next `apply` writes a new one
         "#);
     }

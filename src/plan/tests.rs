@@ -27,6 +27,7 @@ mod environment;
 mod machine;
 mod notebook;
 mod prune;
+mod set_up;
 
 const ID: &str = "m-1";
 const URL: &str = "git@git.example:me/lesson3.git";
