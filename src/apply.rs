@@ -183,6 +183,8 @@ async fn carry_out(
         }
         Kind::Pull { .. } => run.pull().await?,
         Kind::SaveBranch { snapshot, tips, tags, .. } => run.save_branch(snapshot, tips, tags).await?,
+        Kind::RunStep { position, .. } => run.run_step(*position).await?,
+        Kind::InstallPackages { packages } => run.install_packages(packages).await?,
         Kind::StartNotebook { .. } => run.start_notebook().await?,
         Kind::StopNotebook => run.stop_notebook().await?,
         Kind::Commit { branch, message, files, .. } => run.commit(branch, message, files).await?,

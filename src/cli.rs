@@ -117,7 +117,7 @@ struct Asked {
     /// Let a machine that differs from session.toml make way for another
     #[arg(long)]
     replace: bool,
-    /// Leave out what isn't about this part: machine, code, artifacts or notebook (may be repeated)
+    /// Leave out what isn't about this part: machine, code, artifacts, setup or notebook (may be repeated)
     #[arg(long, value_name = "PART", value_parser = |text: &str| text.parse::<Part>())]
     only: Vec<Part>,
 }

@@ -83,6 +83,10 @@ pub enum Stage {
     Waiting { why: String, seconds: u64 },
     /// A program on the server has said something.
     Said { line: String },
+    /// A step of set-up has printed something.
+    Output { line: String },
+    /// A step of set-up had run already, with the inputs as they are.
+    RanBefore,
     /// The notebook server answers to its token.
     NotebookRuns { version: Option<String>, port: u16, given: bool },
     /// An artifact was hashed and packed.

@@ -493,6 +493,45 @@ pub struct Probe {
     /// The notebook server; none where there never was one.
     #[serde(default)]
     pub notebook: Option<Notebook>,
+    /// What became of set-up; none where it wasn't asked about.
+    #[serde(default)]
+    pub setup: Option<SetUp>,
+}
+
+/// What the server has noted of set-up, and what its steps would be given now.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SetUp {
+    /// The steps that ran to their good end, in their order.
+    pub steps: Vec<RanStep>,
+    /// The step that began and didn't end well.
+    #[serde(default)]
+    pub broke: Option<BrokenStep>,
+    /// What lies at the inputs' paths.
+    pub inputs: BTreeMap<String, ArtifactFile>,
+    /// The packages that there were when set-up ended.
+    #[serde(default)]
+    pub freeze: Option<BTreeMap<String, String>>,
+    /// Those that there are now: name, in the index's spelling, → version.
+    pub packages: BTreeMap<String, String>,
+}
+
+/// A step of set-up that ran.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RanStep {
+    /// Its text.
+    pub run: String,
+    /// What its inputs held when it began.
+    pub inputs: BTreeMap<String, ContentHash>,
+}
+
+/// A step of set-up that began and didn't end well.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BrokenStep {
+    /// Its text.
+    pub run: String,
+    /// Its exit code; none where it was cut short.
+    #[serde(default)]
+    pub code: Option<i32>,
 }
 
 /// A notebook server, by its own word. What only a browser holds, such as unsaved changes, it doesn't know.

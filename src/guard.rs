@@ -419,6 +419,7 @@ mod tests {
             more_files: 0,
             processes: Vec::new(),
             notebook: None,
+            setup: None,
         };
         let repo = Repo {
             refs: Some([("refs/heads/main".to_owned(), "a".repeat(40))].into()),

@@ -27,6 +27,8 @@ pub struct Lock {
     pub commit: Option<String>,
     /// The stored versions brought, by artifact.
     pub artifacts: BTreeMap<String, LockedArtifact>,
+    /// The packages that there were when set-up ended, as `NAME==VERSION`, sorted; none where there is no set-up.
+    pub packages: Option<Vec<String>>,
 }
 
 /// The machine chosen from the spec's candidates.
@@ -78,14 +80,15 @@ impl Lock {
             None => return Err(refused(text, 0, "it has no `version`").hint(HINT)),
         }
         let written: Written = toml::from_str(text).map_err(|error| broken(text, &error))?;
-        Ok(Self { machine: written.machine, commit: written.commit, artifacts: written.artifacts })
+        let Written { version: _, commit, packages, machine, artifacts } = written;
+        Ok(Self { machine, commit, artifacts, packages })
     }
 
     /// Returns the lock as TOML: the same lock is the same text.
     pub fn to_text(&self) -> String {
-        let Self { machine, commit, artifacts } = self.clone();
-        let written = Written { version: VERSION, commit, machine, artifacts };
-        let body = toml::to_string(&written).expect("a lock holds only strings, numbers and tables");
+        let Self { machine, commit, artifacts, packages } = self.clone();
+        let written = Written { version: VERSION, commit, packages, machine, artifacts };
+        let body = toml::to_string_pretty(&written).expect("a lock holds only strings, numbers and tables");
         format!("{COMMENT}{body}")
     }
 }
@@ -111,6 +114,8 @@ struct Written {
     version: i64,
     #[serde(default, deserialize_with = "commit", skip_serializing_if = "Option::is_none")]
     commit: Option<String>,
+    #[serde(default, deserialize_with = "packages", skip_serializing_if = "Option::is_none")]
+    packages: Option<Vec<String>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     machine: Option<LockedMachine>,
     #[serde(default, deserialize_with = "artifacts", skip_serializing_if = "BTreeMap::is_empty")]
@@ -157,6 +162,22 @@ fn commit<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, 
     Ok(Some(text))
 }
 
+/// They end in a file for pip, so nothing may be one of its options, or an address.
+fn packages<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<String>>, D::Error> {
+    let packages = Vec::<String>::deserialize(deserializer)?;
+    let fits = |text: &str, also: &str| {
+        text.starts_with(|c: char| c.is_ascii_alphanumeric())
+            && text.chars().all(|c| c.is_ascii_alphanumeric() || also.contains(c))
+    };
+    let pinned = |package: &String| {
+        package.split_once("==").is_some_and(|(name, version)| fits(name, "._-") && fits(version, "._-+!"))
+    };
+    match packages.iter().all(pinned) && packages.is_sorted() {
+        true => Ok(Some(packages)),
+        false => Err(D::Error::custom("expected packages as `NAME==VERSION`, sorted")),
+    }
+}
+
 fn artifacts<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<BTreeMap<String, LockedArtifact>, D::Error> {
@@ -182,6 +203,7 @@ mod tests {
                 image: "ubuntu-24.04-cuda-13.0-open-docker".to_owned(),
             }),
             commit: Some("4b825dc642cb6eb9a060e54bf8d69288fbee4904".to_owned()),
+            packages: Some(vec!["fastai==2.7.18".to_owned(), "torch==2.5.1+cu124".to_owned()]),
             artifacts: BTreeMap::from([
                 (
                     "model".to_owned(),
@@ -204,6 +226,10 @@ mod tests {
         # written by dacapo; commit it beside session.toml
         version = 1
         commit = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
+        packages = [
+            "fastai==2.7.18",
+            "torch==2.5.1+cu124",
+        ]
 
         [machine]
         type = "1L40S.20V"
@@ -240,6 +266,8 @@ mod tests {
             ("4b825dc6", "refs/heads/"),
             ("2026-01-02_export.pkl.gz", "../export.pkl"),
             ("e3b0c442", "xyz"),
+            ("fastai==", "-r "),
+            ("fastai==2.7.18", "zlib==1"),
             ("[artifacts.log]", "[artifacts.Log]"),
             ("[machine]\ntype", "[machine]\n\"type"),
         ] {
@@ -257,23 +285,27 @@ mod tests {
           hint: restore the lock from git, or delete it: the next `apply` writes a new one
         "version = \"1\"": the lock cannot be read: line 2, column 11: invalid type: string "1", expected i64
           hint: restore the lock from git, or delete it: the next `apply` writes a new one
-        "version = 1\nbranch = \"main\"": the lock cannot be read: line 3, column 1: unknown field `branch`, expected one of `version`, `commit`, `machine`, `artifacts`
+        "version = 1\nbranch = \"main\"": the lock cannot be read: line 3, column 1: unknown field `branch`, expected one of `version`, `commit`, `packages`, `machine`, `artifacts`
           hint: restore the lock from git, or delete it: the next `apply` writes a new one
         "<<<<<<< HEAD\nversion = 1": the lock cannot be read: line 2, column 9: key with no value, expected `=`
           hint: restore the lock from git, or delete it: the next `apply` writes a new one
-        "--location": the lock cannot be read: line 7, column 12: expected one word that doesn't begin with `-`
+        "--location": the lock cannot be read: line 11, column 12: expected one word that doesn't begin with `-`
           hint: restore the lock from git, or delete it: the next `apply` writes a new one
-        "place": the lock cannot be read: line 7, column 1: unknown field `place`, expected one of `type`, `location`, `image`
+        "place": the lock cannot be read: line 11, column 1: unknown field `place`, expected one of `type`, `location`, `image`
           hint: restore the lock from git, or delete it: the next `apply` writes a new one
         "refs/heads/": the lock cannot be read: line 3, column 10: expected a commit: 40 or 64 lower-case hexadecimal digits
           hint: restore the lock from git, or delete it: the next `apply` writes a new one
-        "../export.pkl": the lock cannot be read: line 14, column 11: expected the file name of a stored version
+        "../export.pkl": the lock cannot be read: line 18, column 11: expected the file name of a stored version
           hint: restore the lock from git, or delete it: the next `apply` writes a new one
-        "xyz": the lock cannot be read: line 15, column 11: a content hash is 64 hexadecimal digits
+        "xyz": the lock cannot be read: line 19, column 11: a content hash is 64 hexadecimal digits
           hint: restore the lock from git, or delete it: the next `apply` writes a new one
-        "[artifacts.Log]": the lock cannot be read: line 10, column 2: expected an artifact's name: lower-case letters, digits, `_`, `-`
+        "-r ": the lock cannot be read: line 4, column 12: expected packages as `NAME==VERSION`, sorted
           hint: restore the lock from git, or delete it: the next `apply` writes a new one
-        "[machine]\n\"type": the lock cannot be read: line 6, column 10: key with no value, expected `=`
+        "zlib==1": the lock cannot be read: line 4, column 12: expected packages as `NAME==VERSION`, sorted
+          hint: restore the lock from git, or delete it: the next `apply` writes a new one
+        "[artifacts.Log]": the lock cannot be read: line 14, column 2: expected an artifact's name: lower-case letters, digits, `_`, `-`
+          hint: restore the lock from git, or delete it: the next `apply` writes a new one
+        "[machine]\n\"type": the lock cannot be read: line 10, column 10: key with no value, expected `=`
           hint: restore the lock from git, or delete it: the next `apply` writes a new one
         "#);
     }
@@ -310,9 +342,13 @@ mod tests {
         fn what_is_written_is_read_back(
             machine in proptest::option::of(machine()),
             commit in proptest::option::of("[0-9a-f]{40}|[0-9a-f]{64}"),
+            packages in proptest::option::of(
+                proptest::collection::btree_set("[a-z0-9][a-z0-9-]{0,9}==[0-9][0-9a-z.+!]{0,9}", 0..4)
+                    .prop_map(|all| all.into_iter().collect::<Vec<_>>()),
+            ),
             artifacts in proptest::collection::btree_map("[a-z0-9_][a-z0-9_-]{0,9}", artifact(), 0..4),
         ) {
-            let lock = Lock { machine, commit, artifacts };
+            let lock = Lock { machine, commit, artifacts, packages };
             prop_assert_eq!(Lock::parse(&lock.to_text()).unwrap(), lock);
         }
 

@@ -218,6 +218,7 @@ async fn look_at_server(
         save: (spec.state == State::Absent && spec.repo.on_absent == OnAbsent::SaveBranch)
             .then(|| spec.repo.save.clone()),
         notebook: given_notebook(spec, instance),
+        setup: spec.setup.as_ref().map(|setup| setup.inputs.clone()),
     };
     let probed: Result<Probe> = async {
         let mut connection = providers.connect(spec, rented, instance, false).await?;

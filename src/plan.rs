@@ -20,6 +20,7 @@ mod orphans;
 mod prune;
 mod save;
 mod save_now;
+mod set_up;
 #[cfg(test)]
 mod tests;
 mod told;
@@ -52,6 +53,7 @@ pub use only::Part;
 pub use orphans::{Orphan, orphans, removal};
 pub use prune::{By, Judged, Mention, Prune, PruneRequest, Pruned, Reason, Uploads, prune, unknown_artifact};
 pub use save_now::plan_save;
+pub use set_up::StepReason;
 pub use told::{Blocked, GuardState, Note, Shown, Work};
 pub use transfers::{Direction, Transfers, plan_transfers};
 
@@ -214,6 +216,7 @@ impl<'a> Draft<'a> {
         let fresh = self.bring_machine()?;
         self.bring_code(fresh)?;
         self.bring_artifacts(fresh)?;
+        self.bring_set_up(fresh)?;
         self.bring_notebook(fresh);
         self.mark_set_up(fresh);
         Ok(())

@@ -17,6 +17,7 @@ mod orphans;
 mod page;
 mod plan;
 mod prune;
+mod set_up;
 mod ssh_config;
 mod status;
 mod timeline;

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use crate::digest::ContentHash;
 use crate::error::{Error, ExitCode};
-use crate::facts::Limits;
+use crate::facts::{Deadline, Limits};
 use crate::world::Market;
 
 mod bytes;
@@ -66,6 +66,9 @@ pub struct Spec {
     pub artifacts: BTreeMap<String, Artifact>,
     /// What the session may cost, and how long it may run.
     pub limits: Limits,
+    /// What is to be run on the machine once code and artifacts are there; none where nothing is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub setup: Option<SetUp>,
     /// The notebook server to run; none where there is to be none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub notebook: Option<Notebook>,
@@ -236,6 +239,20 @@ pub enum Compress {
     /// With gzip.
     Gzip,
 }
+
+/// What is to be run on the machine, once, before anybody works there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SetUp {
+    /// The steps: commands for `sh`, each one line, run in the checkout in this order; at least one.
+    pub run: Vec<String>,
+    /// Files of the checkout, sorted, none twice: when the content of one changes, every step runs again.
+    pub inputs: Vec<String>,
+    /// The most that one step may take.
+    pub timeout: Deadline,
+}
+
+/// The most steps, and the most inputs of them.
+pub const MOST_STEPS: usize = 50;
 
 /// The notebook server to run on the machine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

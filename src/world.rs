@@ -18,6 +18,9 @@ pub struct World {
     /// The artifacts on it, by name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub artifacts: BTreeMap<String, Artifact>,
+    /// What was run to prepare it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub setup: Option<SetUp>,
     /// The notebook server that runs on it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub notebook: Option<Notebook>,
@@ -82,6 +85,16 @@ pub struct Code {
     pub branch: String,
     /// The commit that was, or is to be, brought.
     pub commit: String,
+}
+
+/// The steps of set-up, and what they were given.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SetUp {
+    /// The commands, in their order.
+    pub run: Vec<String>,
+    /// The inputs' content by path, where it is known.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub inputs: BTreeMap<String, ContentHash>,
 }
 
 /// A notebook server.

@@ -5,6 +5,7 @@ mod describe;
 mod notebook;
 mod pull;
 mod save;
+mod set_up;
 mod store;
 
 use super::Run;

@@ -70,10 +70,12 @@ fn assert_explained(text: &str, overrides: &[Override], mistakes: &[Diagnostic])
 
 /// What `Spec` promises of its texts, and that the git remote it names is one for git, too.
 fn assert_safe(spec: &Spec) {
-    let Spec { name, store, disposable, instance, repo, artifacts, limits: _, state: _, notebook } = spec;
+    let Spec { name, store, disposable, instance, repo, artifacts, limits: _, state: _, setup, notebook } =
+        spec;
     let words = [name, &instance.image, &instance.ssh_key, &repo.url, &repo.branch, &repo.path];
     let words = words.into_iter().chain(&instance.types).chain(&instance.locations).chain(disposable);
     let words = words.chain(notebook.iter().flat_map(|notebook| &notebook.packages));
+    let words = words.chain(setup.iter().flat_map(|setup| setup.run.iter().chain(&setup.inputs)));
     for word in words.chain(artifacts.keys()).chain(artifacts.values().map(|artifact| &artifact.path)) {
         assert!(!word.is_empty() && !word.starts_with('-'), "{word:?}");
         assert!(!word.contains('\n'), "{word:?}");
@@ -83,6 +85,7 @@ fn assert_safe(spec: &Spec) {
     assert!(spec::OS_VOLUME_LIMITS_GB.contains(&instance.os_volume_gb));
     let below = artifacts.values().map(|artifact| &artifact.path).chain([&repo.path]).chain(&repo.save);
     let below = below.chain(notebook.iter().map(|notebook| &notebook.directory).filter(|path| *path != "."));
+    let below = below.chain(setup.iter().flat_map(|setup| &setup.inputs));
     for path in
         below.map(String::as_str).chain(store.iter().map(|store| store.as_str().trim_start_matches('/')))
     {

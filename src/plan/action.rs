@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::Candidate;
+use super::{Candidate, StepReason};
 use crate::digest::ContentHash;
 use crate::facts::{Limits, PublicKey, StoredFile, folded};
 use crate::spec::Compress;
@@ -192,6 +192,20 @@ pub enum Kind {
         tips: Vec<(String, String)>,
         /// Tags that the remote lacks, and what they name.
         tags: Vec<(String, String)>,
+    },
+    /// Make sure that a step of set-up has run, with the inputs as they are then.
+    RunStep {
+        /// Which, from 0.
+        position: usize,
+        /// Its text.
+        run: String,
+        /// Why it is to run.
+        why: StepReason,
+    },
+    /// Make sure that the packages are those of the lock, and no others.
+    InstallPackages {
+        /// As the lock has them.
+        packages: Vec<String>,
     },
     /// Make sure that the notebook server runs so.
     StartNotebook {

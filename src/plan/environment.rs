@@ -20,7 +20,7 @@ pub struct Difference {
 }
 
 impl Difference {
-    fn of(what: &str, made: Option<&String>, here: Option<&String>) -> Option<Self> {
+    pub(super) fn of(what: &str, made: Option<&String>, here: Option<&String>) -> Option<Self> {
         (made != here).then(|| Self { what: what.to_owned(), made: made.cloned(), here: here.cloned() })
     }
 

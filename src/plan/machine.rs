@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
+use super::set_up::frozen;
 use super::{Blocked, Draft, Fresh, Kind, Living, Note};
 use crate::error::{Error, ExitCode, Result};
 use crate::facts::{Instance, InstanceType, Limits, Money, Probe, Server, Status};
@@ -359,6 +360,7 @@ impl<'a> Draft<'a> {
                 world.artifacts.insert(name, Artifact { path, version: kept.version, content });
             }
         }
+        world.setup = self.observed_set_up();
         world.notebook = self.observed_notebook();
         world
     }
@@ -424,6 +426,10 @@ pub(super) fn lock(spec: &Spec, observed: &Observed, before: Option<&Lock>) -> L
     let record = &observed.record;
     let machine = record.machine.as_ref().and_then(|machine| machine.asked.as_ref());
     let base: &Base = record.machine.as_ref().map_or(&record.last, |machine| &machine.base);
+    let packages = frozen(spec, observed).or_else(|| {
+        let before = before.and_then(|lock| lock.packages.clone());
+        before.filter(|_| spec.setup.is_some())
+    });
     let kept = |name: &String| base.artifacts.get(name).or_else(|| record.last.artifacts.get(name));
     Lock {
         machine: machine
@@ -434,6 +440,7 @@ pub(super) fn lock(spec: &Spec, observed: &Observed, before: Option<&Lock>) -> L
             })
             .or_else(|| before.and_then(|lock| lock.machine.clone())),
         commit: base.commit.clone().filter(|_| !observed.laptop.spec_in_repo),
+        packages,
         artifacts: spec
             .artifacts
             .keys()

@@ -14,13 +14,15 @@ pub enum Part {
     Code,
     /// The artifacts.
     Artifacts,
+    /// The steps of set-up, and the packages that a lock names.
+    SetUp,
     /// The notebook server.
     Notebook,
 }
 
 impl Part {
     /// Every part.
-    pub const ALL: [Self; 4] = [Self::Machine, Self::Code, Self::Artifacts, Self::Notebook];
+    pub const ALL: [Self; 5] = [Self::Machine, Self::Code, Self::Artifacts, Self::SetUp, Self::Notebook];
 
     /// Returns the word for it.
     pub fn name(self) -> &'static str {
@@ -28,6 +30,7 @@ impl Part {
             Self::Machine => "machine",
             Self::Code => "code",
             Self::Artifacts => "artifacts",
+            Self::SetUp => "setup",
             Self::Notebook => "notebook",
         }
     }
@@ -76,6 +79,7 @@ impl Kind {
                 Part::Code
             }
             Self::Store { .. } | Self::Pull { .. } | Self::DeleteVersion { .. } => Part::Artifacts,
+            Self::RunStep { .. } | Self::InstallPackages { .. } => Part::SetUp,
             Self::StartNotebook { .. } | Self::StopNotebook => Part::Notebook,
         }
     }

@@ -27,6 +27,7 @@ mod environment;
 mod machine;
 mod notebook;
 mod prune;
+mod set_up;
 
 const ID: &str = "m-1";
 const URL: &str = "git@git.example:me/lesson3.git";
@@ -89,6 +90,7 @@ fn spec() -> Spec {
         },
         limits: crate::facts::Limits::default(),
         notebook: None,
+        setup: None,
         artifacts: [("model".to_owned(), model(Wanted::Latest))].into(),
     }
 }
@@ -181,6 +183,7 @@ fn probe() -> Probe {
         more_files: 0,
         processes: Vec::new(),
         notebook: None,
+        setup: None,
     }
 }
 

@@ -100,6 +100,13 @@ pub enum Blocked {
         /// Whether another would take its place.
         restarts: bool,
     },
+    /// What set-up depends on isn't there, or is no file.
+    SetUpInput {
+        /// Its path under the checkout.
+        path: String,
+        /// Why it can't be read; none where nothing is there.
+        why: Option<String>,
+    },
     /// A file isn't put into a commit.
     LeftOut {
         /// Its path under the checkout.
@@ -173,6 +180,10 @@ pub enum Note {
     LeftOut { actions: usize },
     /// What is on the machine isn't known: no login has been completed.
     NotLoggedIn,
+    /// The code is brought forward first; where that changes an input, set-up runs next.
+    SetUpMayRun { inputs: Vec<String> },
+    /// The packages on the server are others than those of the lock.
+    PackagesDrifted { differences: Vec<Difference> },
     /// The notebook server runs; these of its kernels are at work.
     NotebookRuns {
         version: Option<String>,

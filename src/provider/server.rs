@@ -13,6 +13,7 @@ mod login;
 mod master;
 mod notebook;
 mod run;
+mod set_up;
 mod shell;
 mod transfer;
 mod trouble;
@@ -35,9 +36,9 @@ pub use notebook::Forward;
 pub use transfer::{Host, LargePush, Mint, Support, Told};
 pub use trouble::{Kind, Result, SshError, Trouble};
 pub use wire::{
-    Brought, CloneRequest, CommitRequest, FastForwardRequest, GivenNotebook, Hello, NotebookAddress,
-    NotebookRequest, PackRequest, Packed, ProbeRequest, PullRequest, Pulled, SaveRequest, Sent,
-    SurroundingsRequest, UploadSession,
+    Brought, CloneRequest, CommitRequest, FastForwardRequest, GivenNotebook, Hello, InstallRequest,
+    NotebookAddress, NotebookRequest, PackRequest, Packed, ProbeRequest, PullRequest, Pulled, SaveRequest,
+    Sent, SetUpRequest, StepRequest, SurroundingsRequest, UploadSession,
 };
 
 use crate::error::Error;

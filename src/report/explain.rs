@@ -98,6 +98,16 @@ fn how(kind: &Kind) -> &'static [&'static str] {
             "It listens on the server's loopback alone; its token is made there, and stays in files of the login user's.",
             "`dacapo notebook` opens the way to it.",
         ],
+        Kind::RunStep { .. } => &[
+            "A step runs once per server, and again when its text, a step before it or the content of an input changes.",
+            "It is a command for `sh` in the checkout, without a terminal, without your agent, its input empty.",
+            "It is noted as done only after it ended with 0. It ends with whatever it left running in its process group.",
+            "All that it prints is kept in ~/.dacapo/setup/ on the server, up to a limit.",
+        ],
+        Kind::InstallPackages { .. } => &[
+            "pip of the checkout's virtual environment, else of python3, installs what differs, without dependencies.",
+            "What is there then is read back; a package too many, or another version, is an error.",
+        ],
         Kind::StopNotebook => &["session.toml asks for none any more, and no kernel runs in it."],
         Kind::Commit { .. } => &[
             "What `git add --all` takes is committed on the server as you, and pushed with your ssh agent.",

@@ -158,7 +158,8 @@ pub(super) fn stage_text(stage: &Stage, unit: &str) -> String {
         }
         Stage::Resumed { bytes: at } => format!("goes on at {}", bytes(*at)),
         Stage::Waiting { why, seconds } => format!("waits {seconds} s: {}", printable(why)),
-        Stage::Said { line } => printable(line),
+        Stage::Said { line } | Stage::Output { line } => printable(line),
+        Stage::RanBefore => "it had run, with these inputs".to_owned(),
         Stage::NotebookRuns { version, port, given } => format!(
             "{} answers on port {port} of the server's loopback{}",
             super::notebook::jupyter(version.as_deref()),

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use console::style;
 use similar::{ChangeTag, TextDiff};
 
-use super::{bytes, notebook, printable, short, typed};
+use super::{bytes, notebook, printable, set_up, short, typed};
 use crate::facts::{LargeFiles, Nested};
 use crate::guard::{Finding, Guard};
 use crate::plan::{
@@ -205,6 +205,10 @@ pub fn action_text(action: &Action, currency: &str) -> String {
         Kind::StartNotebook { port, directory, packages, restarts } => {
             notebook::start(*port, directory, packages, *restarts)
         }
+        Kind::RunStep { position, run, why } => set_up::step(*position, run, why),
+        Kind::InstallPackages { packages } => {
+            format!("install the {} package(s) that session.lock names, and no others", packages.len())
+        }
         Kind::StopNotebook => "end the notebook server".to_owned(),
         Kind::Commit { branch, files, head, .. } if files.is_empty() => {
             let head = head.as_deref().map_or("what it has".to_owned(), short);
@@ -316,6 +320,7 @@ fn blocked_text(blocked: &Blocked, unit: &str) -> String {
                 printable(status)
             )
         }
+        Blocked::SetUpInput { path, why } => set_up::input(path, why.as_deref()),
         Blocked::NotebookInUse { kernels, restarts } => notebook::in_use(kernels, *restarts),
         Blocked::TooLarge { name, size, large_files } => {
             let why = match large_files {
@@ -666,6 +671,10 @@ fn note_text(note: &Note, unit: &str) -> String {
             session.as_ref().map_or(String::new(), |session| format!(", session `{}`", printable(session)))
         ),
         Note::NotLoggedIn => "no login has been completed on the machine yet".to_owned(),
+        Note::SetUpMayRun { inputs } => set_up::may_run(inputs),
+        Note::PackagesDrifted { differences } => {
+            format!("the packages on the server are no longer session.lock's: {}", drift_text(differences))
+        }
         Note::NotebookRuns { version, port, given, kernels, busy, terminals } => format!(
             "the notebook runs: {}",
             notebook::runs(version.as_deref(), *port, *given, *kernels, busy, *terminals)
@@ -678,10 +687,18 @@ fn note_text(note: &Note, unit: &str) -> String {
 
 /// Names the first few of many: `artifacts diff` shows all of them.
 fn differences_text(differences: &[Difference]) -> String {
+    first_few(differences, "here")
+}
+
+fn drift_text(differences: &[Difference]) -> String {
+    first_few(differences, "there")
+}
+
+fn first_few(differences: &[Difference], place: &str) -> String {
     const SHOWN: usize = 6;
     let value = |value: &Option<String>| value.as_deref().map_or("none".to_owned(), printable);
     let shown = differences.iter().take(SHOWN).map(|Difference { what, made, here }| {
-        format!("{} {}, here {}", printable(what), value(made), value(here))
+        format!("{} {}, {place} {}", printable(what), value(made), value(here))
     });
     let shown = shown.collect::<Vec<_>>().join("; ");
     match differences.len().saturating_sub(SHOWN) {

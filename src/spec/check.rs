@@ -400,6 +400,44 @@ pub(super) fn notebook_directory(text: &str) -> Checked {
     outside_git(text, "write the path of a folder in the checkout")
 }
 
+/// A step of set-up: one line for `sh`.
+pub(super) fn step(text: &str) -> Checked {
+    const HINT: &str = "put what is longer into a script of the repo, and run that: `sh setup.sh`";
+    if text.trim().is_empty() {
+        return fault(
+            "is empty",
+            0..0,
+            "expected a command",
+            "write it as `pip install -r requirements.txt`",
+        );
+    }
+    no_hyphen_first(text)?;
+    if let Some((at, c)) = first(text, unprintable) {
+        return fault("is not one line", at, format!("{} is not allowed", shown(c)), HINT);
+    }
+    if text.len() > LONGEST_STEP {
+        return fault("is too long", 0..0, format!("longer than {LONGEST_STEP} bytes"), HINT);
+    }
+    Ok(())
+}
+
+/// Longer than any line that one wants to read.
+const LONGEST_STEP: usize = 2000;
+
+/// A file of the checkout that set-up depends on.
+pub(super) fn input(text: &str) -> Checked {
+    relative(text, "the checkout", "write it as `requirements.txt`")?;
+    outside_git(text, "write the path of a file in the checkout")
+}
+
+/// The most that a step of set-up may take.
+pub(super) fn timeout(text: &str) -> Checked<Deadline> {
+    text.parse().or_else(|()| {
+        let hint = "write days, hours and minutes, such as `\"1h\"` or `\"90m\"`";
+        fault("is not a length of time", 0..0, "expected 1 minute to 365 days", hint)
+    })
+}
+
 /// A requirement as pip takes it: a name, extras in brackets, versions behind it.
 ///
 /// Nothing that pip could take for an option, a file or an address.

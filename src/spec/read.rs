@@ -7,8 +7,9 @@ use std::ops::Range;
 use super::check::{self, Checked, Fault, escaped};
 use super::tree::{Entry, Node, Place, Table, Value};
 use super::{
-    Artifact, Compress, Diagnostic, DiskFate, Instance, NOTEBOOK_PORT, Notebook, NotebookKind, OS_VOLUME_GB,
-    OS_VOLUME_LIMITS_GB, OnAbsent, Origin, Override, Repo, Spec, State, StorePath, Wanted, nearest,
+    Artifact, Compress, Diagnostic, DiskFate, Instance, MOST_STEPS, NOTEBOOK_PORT, Notebook, NotebookKind,
+    OS_VOLUME_GB, OS_VOLUME_LIMITS_GB, OnAbsent, Origin, Override, Repo, SetUp, Spec, State, StorePath,
+    Wanted, nearest,
 };
 use crate::facts::{Limits, Money};
 use crate::world::Market;
@@ -19,27 +20,32 @@ struct Keys {
     table: &'static str,
     /// What is read.
     known: &'static [&'static str],
-    /// What the format has a place for and this version doesn't read.
-    later: &'static [&'static str],
 }
 
 const ROOT: Keys = Keys {
     table: "",
-    known: &["name", "state", "store", "disposable", "instance", "repo", "artifacts", "limits", "notebook"],
-    later: &["setup"],
+    known: &[
+        "name",
+        "state",
+        "store",
+        "disposable",
+        "instance",
+        "repo",
+        "artifacts",
+        "limits",
+        "setup",
+        "notebook",
+    ],
 };
-const INSTANCE: Keys = Keys {
-    table: "instance",
-    known: &["type", "location", "image", "ssh_key", "os_volume", "market"],
-    later: &[],
-};
-const OS_VOLUME: Keys = Keys { table: "instance.os_volume", known: &["size_gb", "on_absent"], later: &[] };
-const REPO: Keys = Keys { table: "repo", known: &["url", "branch", "path", "on_absent", "save"], later: &[] };
+const INSTANCE: Keys =
+    Keys { table: "instance", known: &["type", "location", "image", "ssh_key", "os_volume", "market"] };
+const OS_VOLUME: Keys = Keys { table: "instance.os_volume", known: &["size_gb", "on_absent"] };
+const REPO: Keys = Keys { table: "repo", known: &["url", "branch", "path", "on_absent", "save"] };
 const LIMITS: Keys =
-    Keys { table: "limits", known: &["deadline", "max_price_per_hour", "max_cost", "protect"], later: &[] };
-const NOTEBOOK: Keys =
-    Keys { table: "notebook", known: &["port", "kind", "directory", "packages"], later: &[] };
-const ARTIFACT: Keys = Keys { table: "artifacts.NAME", known: &["path", "version", "compress"], later: &[] };
+    Keys { table: "limits", known: &["deadline", "max_price_per_hour", "max_cost", "protect"] };
+const SETUP: Keys = Keys { table: "setup", known: &["run", "inputs", "timeout"] };
+const NOTEBOOK: Keys = Keys { table: "notebook", known: &["port", "kind", "directory", "packages"] };
+const ARTIFACT: Keys = Keys { table: "artifacts.NAME", known: &["path", "version", "compress"] };
 
 /// Those below are the system's.
 const LOWEST_PORT: u16 = 1024;
@@ -99,6 +105,8 @@ impl<'a> Reader<'a> {
         let artifacts = artifacts.map_or(Some(BTreeMap::new()), |entry| self.artifacts(entry.node));
         let limits = root.remove("limits");
         let limits = limits.map_or(Some(Limits::default()), |entry| self.limits(entry.node));
+        let setup = root.remove("setup");
+        let setup = setup.map_or(Some(None), |entry| self.setup(entry).map(Some));
         let notebook = root.remove("notebook");
         let notebook = notebook.map_or(Some(None), |entry| self.notebook(entry.node).map(Some));
         self.leftovers(&ROOT, "", root);
@@ -111,6 +119,7 @@ impl<'a> Reader<'a> {
             repo: repo?,
             artifacts: artifacts?,
             limits: limits?,
+            setup: setup?,
             notebook: notebook?,
         })
     }
@@ -143,6 +152,67 @@ impl<'a> Reader<'a> {
             max_cost: max_cost?,
             protect: protect?,
         })
+    }
+
+    fn setup(&mut self, entry: Entry) -> Option<SetUp> {
+        let node = entry.node;
+        let Value::Table(mut table) = node.value else {
+            let hint = "write `[setup]`, and `run = [\"pip install -r requirements.txt\"]` below it";
+            return self.wrong_type("setup", &node, "a table", hint);
+        };
+        let hint = "write `run = [\"pip install -r requirements.txt\"]`, or leave `[setup]` out";
+        let run = self.required(&mut table, "setup.run", &entry.key, hint);
+        let run = run.and_then(|entry| self.steps(&entry.node));
+        let inputs = table.remove("inputs");
+        let inputs = inputs.map_or(Some(Vec::new()), |entry| self.inputs(&entry.node));
+        let timeout = match table.remove("timeout") {
+            Some(entry) => self.checked_as("setup.timeout", &entry.node, check::timeout),
+            None => check::timeout("1h").ok(),
+        };
+        self.leftovers(&SETUP, "setup", table);
+        Some(SetUp { run: run?, inputs: inputs?, timeout: timeout? })
+    }
+
+    fn steps(&mut self, node: &Node) -> Option<Vec<String>> {
+        let key = "setup.run";
+        let Value::List(items) = &node.value else {
+            let hint = "write `run = [\"pip install -r requirements.txt\"]`, a command for each step";
+            return self.wrong_type(key, node, "a list", hint);
+        };
+        if items.is_empty() {
+            let hint = "name at least one command, or leave `[setup]` out";
+            self.note(
+                &node.place,
+                format!("`{key}` is an empty list"),
+                "expected at least one command",
+                hint,
+            );
+            return None;
+        }
+        self.few(key, node, items.len())?;
+        let steps: Vec<_> = items.iter().map(|item| self.checked(key, item, check::step)).collect();
+        steps.into_iter().collect()
+    }
+
+    fn inputs(&mut self, node: &Node) -> Option<Vec<String>> {
+        let key = "setup.inputs";
+        let Value::List(items) = &node.value else {
+            return self.wrong_type(key, node, "a list", "write `inputs = [\"requirements.txt\"]`");
+        };
+        self.few(key, node, items.len())?;
+        let inputs: Vec<_> = items.iter().map(|item| self.checked(key, item, check::input)).collect();
+        let inputs: Option<BTreeSet<String>> = inputs.into_iter().collect();
+        inputs.map(|inputs| inputs.into_iter().collect())
+    }
+
+    fn few(&mut self, key: &str, node: &Node, count: usize) -> Option<()> {
+        if count > MOST_STEPS {
+            let hint = "put what belongs together into a script of the repo, and run that";
+            let label = format!("{count}; at most {MOST_STEPS} are allowed");
+            self.note(&node.place, format!("`{key}` is too long"), label, hint);
+            return None;
+        }
+        Some(())
     }
 
     fn notebook(&mut self, node: Node) -> Option<Notebook> {
@@ -585,11 +655,6 @@ impl<'a> Reader<'a> {
         for (key, entry) in in_written_order(table) {
             let shown = escaped(&key);
             let full = if prefix.is_empty() { shown.clone() } else { format!("{prefix}.{shown}") };
-            if keys.later.contains(&key.as_str()) {
-                let hint = format!("leave `{full}` out: this version of dacapo would not obey it");
-                self.note(&entry.key, format!("`{full}` is not supported yet"), "not supported yet", hint);
-                continue;
-            }
             let label = match keys.table {
                 "" => "not a key of a spec".to_owned(),
                 _ => format!("not a key of `{prefix}`"),
@@ -657,7 +722,7 @@ fn unknown(keys: &Keys, key: &str) -> String {
     if let Some(near) = nearest(key, keys.known.iter().copied()) {
         return format!("did you mean `{near}`?");
     }
-    let elsewhere = [&ROOT, &INSTANCE, &REPO, &LIMITS, &NOTEBOOK, &ARTIFACT]
+    let elsewhere = [&ROOT, &INSTANCE, &REPO, &LIMITS, &SETUP, &NOTEBOOK, &ARTIFACT]
         .into_iter()
         .find(|other| other.known.contains(&key));
     match elsewhere {

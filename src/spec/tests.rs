@@ -91,6 +91,7 @@ fn a_full_file_says_what_it_says() {
         },
         limits: crate::facts::Limits::default(),
         notebook: None,
+        setup: None,
         artifacts: BTreeMap::from([(
             "model".to_owned(),
             Artifact { path: "export.pkl".to_owned(), version: Wanted::Latest, compress: Compress::Gzip },

@@ -2,7 +2,7 @@
 
 use toml::{Table, Value};
 
-use super::{Artifact, Compress, DiskFate, Instance, Notebook, OnAbsent, Repo, Spec};
+use super::{Artifact, Compress, DiskFate, Instance, Notebook, OnAbsent, Repo, SetUp, Spec};
 use crate::facts::{Limits, Money};
 
 impl Spec {
@@ -13,7 +13,8 @@ impl Spec {
 
     /// Returns a session.toml that says the same, overrides included.
     pub fn to_toml(&self) -> String {
-        let Self { name, state, store, disposable, instance, repo, artifacts, limits, notebook } = self;
+        let Self { name, state, store, disposable, instance, repo, artifacts, limits, setup, notebook } =
+            self;
         let mut root = table([("name", name.clone().into()), ("state", state.as_str().into())]);
         if let Some(store) = store {
             root.insert("store".to_owned(), store.to_string().into());
@@ -28,6 +29,13 @@ impl Spec {
             artifacts.iter().map(|(name, one)| (name.clone(), written(one).into())).collect();
         if !artifacts.is_empty() {
             root.insert("artifacts".to_owned(), artifacts.into());
+        }
+        if let Some(SetUp { run, inputs, timeout }) = setup {
+            let mut written = table([("run", run.clone().into()), ("timeout", timeout.to_string().into())]);
+            if !inputs.is_empty() {
+                written.insert("inputs".to_owned(), inputs.clone().into());
+            }
+            root.insert("setup".to_owned(), written.into());
         }
         if let Some(notebook) = notebook {
             root.insert("notebook".to_owned(), written_notebook(notebook).into());

@@ -103,9 +103,9 @@ fn every_mistake_in_session_toml_is_placed_and_starts_no_world() {
             &[("[repo]", "[setup]\nrun = []\n[repo]\non_absent = \"keep\"")],
             &[
                 "2 mistake(s)",
-                "`setup` is not supported yet",
+                "`setup.run` is an empty list",
                 "`repo.on_absent` cannot be `\"keep\"`",
-                "would not obey it",
+                "leave `[setup]` out",
             ],
         ),
     ];

@@ -164,6 +164,7 @@ fn the_schema_knows_every_key() {
         ("instance", keys(&schema["$defs"]["instance"])),
         ("limits", keys(&schema["$defs"]["limits"])),
         ("repo", keys(&schema["$defs"]["repo"])),
+        ("setup", keys(&schema["$defs"]["setup"])),
         ("notebook", keys(&schema["$defs"]["notebook"])),
         ("artifacts.model", keys(&schema["$defs"]["artifact"])),
     ];

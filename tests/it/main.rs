@@ -31,6 +31,7 @@ mod recovery;
 mod report;
 mod save;
 mod seeded_bugs;
+mod setup;
 mod ssh;
 mod ssh_config;
 mod ssh_faults;

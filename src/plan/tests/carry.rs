@@ -10,8 +10,8 @@ use super::*;
 use crate::facts::{Kernel, Notebook};
 use crate::guard;
 use crate::record::{Goal, Hand, Step, View};
-use crate::spec;
 use crate::version::{file_name, free_name, versions};
+use crate::{facts, spec};
 
 const PACKED: &str = "2026-11-19_export.pkl.gz";
 
@@ -30,6 +30,7 @@ struct Choice {
     checkout: &'static str,
     artifact: &'static str,
     notebook: &'static str,
+    setup: &'static str,
     stored: Vec<&'static str>,
     base: Option<&'static str>,
     wanted: &'static str,
@@ -92,6 +93,9 @@ fn choices() -> impl Strategy<Value = Choice> {
         ]),
         select(vec!["missing", "empty", "v1", "v2", "payload", "mine", "unreadable", "unmentioned", "large"]),
         select(vec!["none", "none", "wanted", "runs", "other port", "kernel", "unwanted", "image's"]),
+        select(vec![
+            "none", "none", "wanted", "done", "half", "broke", "other", "changed", "missing", "unwanted",
+        ]),
     );
     let store = (
         subsequence(vec![V1, V2, PACKED], 0..=3),
@@ -142,6 +146,7 @@ fn choices() -> impl Strategy<Value = Choice> {
         checkout: server.3,
         artifact: server.4,
         notebook: server.5,
+        setup: server.6,
         stored: store.0,
         base: store.1,
         wanted: store.2,
@@ -180,6 +185,7 @@ fn build(choice: &Choice) -> Worlds {
     put_in_store(&mut worlds, choice);
     put_on_disk(&mut worlds, choice);
     put_notebook(&mut worlds, choice.notebook);
+    put_set_up(&mut worlds, choice.setup);
     put_machine(&mut worlds, choice);
     let unused = worlds.seen.record.machine.as_ref().is_some_and(|machine| !machine.login);
     if unused || choice.machine == Rental::Arrived {
@@ -282,6 +288,35 @@ fn put_notebook(worlds: &mut Worlds, choice: &str) {
         kind: spec::NotebookKind::JupyterLab,
         directory: ".".to_owned(),
         packages: Vec::new(),
+    });
+}
+
+/// Two steps and an input.
+fn put_set_up(worlds: &mut Worlds, choice: &str) {
+    let file = |text: &str| ArtifactFile::File { size: 1, content: hash(text) };
+    let ran = |run: &str, given: &str| facts::RanStep {
+        run: run.to_owned(),
+        inputs: [("needs.txt".to_owned(), hash(given))].into(),
+    };
+    let steps = match choice {
+        "done" | "unwanted" | "missing" => vec![ran("one", "1"), ran("two", "1")],
+        "half" | "broke" => vec![ran("one", "1")],
+        "other" => vec![ran("one", "1"), ran("three", "1")],
+        "changed" => vec![ran("one", "0"), ran("two", "0")],
+        _ => Vec::new(),
+    };
+    let broke = (choice == "broke").then(|| facts::BrokenStep { run: "two".to_owned(), code: Some(1) });
+    let lies = if choice == "missing" { ArtifactFile::Missing } else { file("1") };
+    worlds.disk.setup = Some(facts::SetUp {
+        steps,
+        broke,
+        inputs: [("needs.txt".to_owned(), lies)].into(),
+        ..facts::SetUp::default()
+    });
+    worlds.spec.setup = (!matches!(choice, "none" | "unwanted")).then(|| spec::SetUp {
+        run: vec!["one".to_owned(), "two".to_owned()],
+        inputs: vec!["needs.txt".to_owned()],
+        timeout: "1h".parse().unwrap(),
     });
 }
 
@@ -532,6 +567,18 @@ impl Worlds {
                 let hidden = self.disk.files.as_ref().is_none_or(|files| !files.is_empty());
                 assert!(!hidden, "the marker hides what was made before it");
                 self.disk.set_up = true;
+            }
+            Kind::RunStep { position, run, .. } => {
+                let there = self.disk.setup.get_or_insert_default();
+                let Some(ArtifactFile::File { content, .. }) = there.inputs.get("needs.txt") else {
+                    return false;
+                };
+                assert!(there.steps.len() >= *position, "a step ran before those that come before it");
+                let ran =
+                    facts::RanStep { run: run.clone(), inputs: [("needs.txt".to_owned(), *content)].into() };
+                there.steps.truncate(*position);
+                there.steps.push(ran);
+                there.broke = None;
             }
             Kind::StartNotebook { port, directory, packages, .. } => {
                 let idle = self.disk.notebook.as_ref().is_none_or(|there| there.kernels.is_empty());

@@ -80,6 +80,7 @@ impl Home {
             fresh: false,
             save: None,
             notebook: None,
+            setup: None,
         };
         self.ask(&Ask::Probe(&request)).await.unwrap()
     }

@@ -91,6 +91,16 @@ pub enum Kind {
     Busy,
     /// A program took too long.
     Timeout,
+    /// A step of set-up ended with another code than 0.
+    StepFailed,
+    /// A step of set-up took longer than it may.
+    StepTimeout,
+    /// What a step of set-up depends on isn't there, or is no file.
+    Input,
+    /// The python3 of the checkout has no pip.
+    NoPip,
+    /// The packages on the server are others than the lock's, and stay so.
+    PackagesDiffer,
     /// Something else listens on the port that the notebook server is to have.
     PortTaken,
     /// JupyterLab is missing and can't be installed.
@@ -152,6 +162,21 @@ impl Kind {
             Self::DiskFull => "free space on the server, or choose a larger `os_volume`",
             Self::Http => {
                 "run the command again: it asks for a new link and sends or fetches what is missing"
+            }
+            Self::StepFailed => {
+                "mend it and run `apply` again: it goes on with this step. All that it said is in \
+                 `~/.dacapo/setup/` on the server; `dacapo run -- COMMAND` looks around there"
+            }
+            Self::StepTimeout => {
+                "run `apply` again if it only needs more time, with a larger `timeout` under `[setup]`; all that it \
+                 said is in `~/.dacapo/setup/` on the server"
+            }
+            Self::Input => "put the file into the repo and push it, or correct `inputs` under `[setup]`",
+            Self::NoPip => {
+                "have a step of set-up make a virtual environment (`python3 -m venv .venv`) or install pip"
+            }
+            Self::PackagesDiffer => {
+                "run without `--locked` to take the packages as they are: that writes session.lock anew"
             }
             Self::PortTaken => "end what listens there, or set another `port` under `[notebook]`",
             Self::NoNotebook => {

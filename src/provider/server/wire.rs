@@ -42,6 +42,8 @@ pub struct ProbeRequest {
     /// The notebook server that the image runs, where it runs one.
     #[serde(flatten)]
     pub notebook: Option<GivenNotebook>,
+    /// The inputs of set-up, below the checkout, where set-up is asked about.
+    pub setup: Option<Vec<String>>,
 }
 
 /// A notebook server that came with the image.
@@ -69,6 +71,43 @@ pub struct NotebookRequest {
     /// The one that the image runs; nothing is installed or started then.
     #[serde(flatten)]
     pub given: Option<GivenNotebook>,
+}
+
+/// Which step of set-up is to have run.
+#[derive(Clone, Debug, Serialize)]
+pub struct StepRequest {
+    /// What all requests about set-up share.
+    #[serde(flatten)]
+    pub about: SetUpRequest,
+    /// Every step.
+    pub steps: Vec<String>,
+    /// Which of them, from 0; those before it have run.
+    pub position: usize,
+    /// The inputs' paths below the checkout.
+    pub inputs: Vec<String>,
+}
+
+/// Which packages there are to be, and no others.
+#[derive(Clone, Debug, Serialize)]
+pub struct InstallRequest {
+    /// What all requests about set-up share.
+    #[serde(flatten)]
+    pub about: SetUpRequest,
+    /// As `session.lock` has them: `NAME==VERSION`.
+    pub packages: Vec<String>,
+}
+
+/// What tells set-up's files from the user's, and how long set-up may take.
+#[derive(Clone, Debug, Serialize)]
+pub struct SetUpRequest {
+    /// The checkout, below the home directory.
+    pub checkout: String,
+    /// Artifact name → path below the checkout.
+    pub artifacts: BTreeMap<String, String>,
+    /// Globs below the home directory: what may die with the server.
+    pub disposable: Vec<String>,
+    /// In seconds.
+    pub limit: f64,
 }
 
 /// Where a notebook server is, and what opens it.
@@ -298,6 +337,8 @@ pub(super) enum Ask<'a> {
         paths: &'a BTreeMap<String, String>,
     },
     FinishSetUp,
+    RunStep(&'a StepRequest),
+    InstallPackages(&'a InstallRequest),
     StartNotebook(&'a NotebookRequest),
     StopNotebook,
     NotebookAddress {

@@ -630,5 +630,6 @@ static CLEAN: LazyLock<Server> = LazyLock::new(|| {
         more_files: 0,
         processes: Vec::new(),
         notebook: None,
+        setup: None,
     }))
 });

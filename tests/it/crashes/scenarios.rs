@@ -60,6 +60,7 @@ const USUAL: Scenario =
 /// Every scenario.
 pub const SCENARIOS: &[Scenario] = &[
     Scenario { name: "fresh up", ..USUAL },
+    Scenario { name: "up, set-up", prepare: || with_spec(with_set_up()), ..USUAL },
     Scenario { name: "up without a store", prepare: || with_spec(without_store()), ..USUAL },
     Scenario { name: "up, unclear create", rules: |_| vec![order(json!("cut_after"))], ..USUAL },
     Scenario { name: "up, second candidate", rules: |_| vec![order(json!("capacity"))], ..USUAL },
@@ -237,6 +238,13 @@ fn with_spec(spec: String) -> Project {
     world.jump(600.0);
     drop(world);
     project
+}
+
+/// What it makes in the home is nobody's work, however often it is cut short.
+fn with_set_up() -> String {
+    let steps = r#"["mkdir -p ~/.cache && echo one >> ~/.cache/ran", "echo two > ~/made"]"#;
+    let spec = include_str!("../../../session.toml");
+    format!("{spec}\n[setup]\nrun = {steps}\ninputs = [\"train.py\"]\n")
 }
 
 fn without_store() -> String {

@@ -17,9 +17,11 @@ def probe(ask, home):
         if marker is not None:
             files, more = new_files(home, marker, checkout, ask)
         notebook, told = look_at_notebook(ask, home)
+        setup = look_at_set_up(ask, home, checkout_place)
         return dict(
             about.result(), set_up=set_up, checkout=report, artifacts=artifacts, files=files, more_files=more,
-            notebook=told, processes=processes(home, checkout_place, marker, on_gpu.result(), notebook))
+            notebook=told, setup=setup,
+            processes=processes(home, checkout_place, marker, on_gpu.result(), notebook))
 
 
 def look_at_checkout(checkout, place, save=None):

@@ -57,6 +57,7 @@ OPERATIONS = {
     "push": push, "push_session": push_session, "discard_pack": discard_pack, "hash": hash_paths,
     "finish_set_up": finish_set_up, "outcome": outcome, "interrupt": interrupt,
     "surroundings": surroundings, "save": save, "commit": commit,
+    "run_step": run_step, "install_packages": install_packages,
     "start_notebook": start_notebook, "stop_notebook": stop_notebook, "notebook_address": notebook_address,
 }
 

@@ -122,11 +122,21 @@ def listen():
     leave()
 
 
+at_the_end = []  # What is still to be done when nobody listens any more; it must be quick.
+leaving = threading.Lock()
+
+
 def leave():
     """Ends everything at once: nobody listens any more."""
+    leaving.acquire()  # Whoever else comes here waits for the end.
+    last = list(at_the_end)
     for group in list(children):
         end_group(group, signal.SIGKILL)
-    os._exit(1)
+    try:
+        for act in last:
+            act()
+    finally:
+        os._exit(1)
 
 
 def patiently(act, *arguments):

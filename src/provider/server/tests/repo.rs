@@ -63,6 +63,7 @@ async fn a_missing_git_makes_the_checkout_unreadable_not_clean() {
         fresh: false,
         save: None,
         notebook: None,
+        setup: None,
     };
     let probe: Probe = converse(command, &Ask::Probe(&request)).await.unwrap();
     assert_eq!(probe.git, None);
@@ -272,6 +273,7 @@ async fn the_environment_has_no_say_and_nothing_is_written() {
         fresh: false,
         save: None,
         notebook: None,
+        setup: None,
     };
     let probe: Probe = converse(command, &Ask::Probe(&request)).await.unwrap();
     assert_eq!(dirty(&probe.checkout.unwrap()), ["modified train.py"]);

@@ -14,6 +14,7 @@ impl Home {
             fresh: true,
             save: Some(named.iter().map(|&name| name.to_owned()).collect()),
             notebook: None,
+            setup: None,
         };
         let probe: Probe = self.ask(&Ask::Probe(&request)).await.unwrap();
         let checkout = probe.checkout.unwrap();

@@ -115,6 +115,7 @@ async fn a_kernel_and_a_gpu_user_are_at_work_wherever_they_run() {
         fresh: false,
         save: None,
         notebook: None,
+        setup: None,
     };
     let probe: Probe = converse(command, &Ask::Probe(&request)).await.unwrap();
     let user = probe.processes.iter().find(|process| process.why == "gpu").unwrap();
