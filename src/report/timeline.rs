@@ -63,7 +63,10 @@ impl Timeline {
                 self.steps.push(Timed { what, from: at, seconds: None, failed: None, stages });
             }
             // Neither belongs on one page: there may be thousands.
-            Event::Progress { stage: Stage::Bytes { .. } | Stage::Said { .. } | Stage::Output { .. }, .. } => {}
+            Event::Progress {
+                stage: Stage::Bytes { .. } | Stage::Said { .. } | Stage::Output { .. },
+                ..
+            } => {}
             Event::Progress { id, stage } => {
                 if let Some(step) = self.step(*id).filter(|step| step.stages.len() < STAGES) {
                     step.stages.push((at, stage_text(stage, currency)));
