@@ -70,17 +70,17 @@ pub(super) async fn run(global: &Global, asked: &Asked) -> Result<ExitCode> {
     let path = start(global)?.join(&asked.out);
     let written = Draft::write(Kept::Page, &path, text.as_bytes()).and_then(Draft::replace);
     written.map_err(|error| Error::new(format!("cannot write `{}`", path.display())).because(&error))?;
-    told(global, &path)?;
+    told(global, &path, &asked.out)?;
     Ok(ExitCode::Ok)
 }
 
-fn told(global: &Global, path: &Path) -> Result<()> {
+fn told(global: &Global, path: &Path, typed: &Path) -> Result<()> {
     use std::io::Write as _;
     let mut out = std::io::stdout().lock();
     let told = if global.json {
         writeln!(out, "{}", serde_json::json!({"version": 1, "path": path}))
     } else {
-        report::written(&mut out, path)
+        report::written(&mut out, typed)
     };
     told.map_err(cannot_print)
 }

@@ -46,7 +46,7 @@ const STYLE: &str = ":root{color-scheme:light dark;--paper:#fff;--ink:#1d2329;--
 --bar:#7fb2e5;--bad:#b3261e}\
 @media(prefers-color-scheme:dark){:root{--paper:#14181c;--ink:#e6eaee;--faint:#9aa6b2;--rule:#343c45;--line:#6cb6ff;\
 --bar:#2f6ca8;--bad:#ff8a80}}\
-body{margin:0 auto;max-width:52rem;padding:1rem;background:var(--paper);color:var(--ink);font:16px/1.5 system-ui,sans-serif}\
+body{margin:0 auto;max-width:60rem;padding:1rem;background:var(--paper);color:var(--ink);font:16px/1.5 system-ui,sans-serif}\
 h1{font-size:1.5rem;margin:.5rem 0}h2{font-size:1.15rem;margin:2rem 0 .5rem;border-bottom:1px solid var(--rule)}\
 p{margin:.5rem 0}.faint{color:var(--faint)}.bad{color:var(--bad)}.big{font-size:1.4rem}\
 .wide{overflow-x:auto}table{border-collapse:collapse;width:100%}\

@@ -157,6 +157,8 @@ fn steady(text: &str) -> String {
         (r"\b[0-9a-f]{10,64}\b", "HASH"),
         (r"\b[0-9a-f]{7}\.\.[0-9a-f]{7}\b", "HASHES"),
         (r"\b20\d\d-\d\d-\d\dT[0-9:.]+Z", "TIME"),
+        (r"\b20\d\d-\d\d-\d\d \d\d:\d\d\b", "MINUTE"),
+        (r"\b\d+\.\d h\b", "HOURS"),
         (r#""(balance|cost|spent)":[0-9.e-]+"#, "\"$1\":MONEY"),
         (r"\b[0-9.]+ s\b", "SECONDS"),
         (r"\b[0-9.]+ [kMG]?B free", "SPACE free"),
