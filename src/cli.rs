@@ -20,6 +20,7 @@ mod reap;
 mod rehearse;
 mod save;
 mod saved;
+mod schema;
 mod shell;
 mod ssh;
 mod ssh_config;
@@ -246,9 +247,8 @@ enum Command {
     /// Print the manual as a page for `man`
     #[command(after_help = examples::MAN)]
     Man(shell::Man),
-    /// Print the JSON schema of session.toml, for editors
-    #[command(after_help = examples::SCHEMA)]
-    Schema,
+    /// Print the JSON schema of session.toml, for editors; or of what a command prints with `--json`
+    Schema(schema::Schema),
 }
 
 /// Parses the process's arguments, runs the command and returns how the process ends.
@@ -358,7 +358,7 @@ async fn carried_out(global: &Global, command: Command) -> Result<ExitCode> {
         Command::Sandbox(command) => rehearse::run(global, command).await,
         Command::Completions { shell } => shell::completions(shell),
         Command::Man(asked) => shell::man(asked.dir.as_deref()),
-        Command::Schema => shell::schema(),
+        Command::Schema(asked) => schema::run(&asked),
     }
 }
 
