@@ -12,6 +12,7 @@ mod init;
 mod load;
 mod log;
 mod login;
+mod misuse;
 mod notebook;
 mod open;
 mod orphans;
@@ -264,7 +265,7 @@ pub fn main() -> ExitCode {
                 let _ = error.print();
                 return ExitCode::Ok;
             }
-            let _ = report::misuse(&mut io::stderr().lock(), &error.render().to_string());
+            misuse::told(&error);
             return ExitCode::Usage;
         }
     };

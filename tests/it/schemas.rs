@@ -24,7 +24,7 @@ const WITHOUT: [(&str, &str); 8] = [
 /// The schemas of commands, and what was printed by them.
 struct Seen<'a> {
     project: &'a Project,
-    schemas: BTreeMap<String, Value>,
+    schemas: BTreeMap<String, Schema>,
     lines: Vec<(String, Value)>,
 }
 
@@ -47,11 +47,12 @@ impl<'a> Seen<'a> {
     #[track_caller]
     fn takes(&mut self, command: &str, printed: &str) {
         let project = self.project;
-        let schema = self.schemas.entry(command.to_owned()).or_insert_with(|| schema(project, command));
+        let of = || Schema::of(schema(project, command));
+        let schema = self.schemas.entry(command.to_owned()).or_insert_with(of);
         for line in printed.lines() {
             let value: Value =
                 serde_json::from_str(line).unwrap_or_else(|error| panic!("{command}: {error} in {line}"));
-            if let Err(why) = Validator::of(schema).check(&value) {
+            if let Err(why) = schema.check(&value) {
                 panic!("`{command} --json` prints what its schema doesn't take: {value:#}\n{why}");
             }
             self.lines.push((command.to_owned(), value));
@@ -64,18 +65,20 @@ fn schema(project: &Project, command: &str) -> Value {
     project.run(&words).exits(0).json()
 }
 
-struct Validator {
+/// A schema as it is printed, and ready to be used.
+struct Schema {
+    text: Value,
     schemas: boon::Schemas,
     root: boon::SchemaIndex,
 }
 
-impl Validator {
-    fn of(schema: &Value) -> Self {
+impl Schema {
+    fn of(text: Value) -> Self {
         let mut schemas = boon::Schemas::new();
         let mut compiler = boon::Compiler::new();
-        compiler.add_resource("output.json", schema.clone()).unwrap();
+        compiler.add_resource("output.json", text.clone()).unwrap();
         let root = compiler.compile("output.json", &mut schemas).unwrap();
-        Self { schemas, root }
+        Self { text, schemas, root }
     }
 
     fn check(&self, value: &Value) -> Result<(), String> {

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
-use super::{Seen, Validator, described, each};
+use super::{Seen, described, each};
 use crate::artifacts::keep;
 use crate::login::{agree, outside, with_input};
 use crate::notebook::{behaves, free_port, install};
@@ -109,6 +109,7 @@ fn morning(seen: &mut Seen<'_>) {
 
     seen.json("validate", &[], 0);
     seen.json("validate", &["--set", "nme=1"], 3);
+    seen.json("validate", &["--nme"], 3);
     seen.json("doctor", &["--offline"], 0);
     seen.json("doctor", &["--set", "nme=1"], 1);
     seen.json("status", &[], 0);
@@ -360,7 +361,7 @@ fn every_command_printed_data(seen: &Seen<'_>) {
 fn what_is_unseen_is_known(seen: &Seen<'_>) {
     let mut known = BTreeSet::new();
     for schema in seen.schemas.values() {
-        each(schema, &mut |part| {
+        each(&schema.text, &mut |part| {
             for tag in TAGS {
                 if let Some(value) = part.get("properties").and_then(|members| members.get(tag)?.get("const"))
                 {
@@ -389,7 +390,7 @@ fn a_renamed_member_is_refused(seen: &Seen<'_>) {
         if !shapes.insert((command, shape(line))) {
             continue;
         }
-        let validator = Validator::of(&seen.schemas[command]);
+        let schema = &seen.schemas[command];
         let mut places = Vec::new();
         members(line, &mut Vec::new(), &mut places);
         for (path, name) in places {
@@ -401,7 +402,7 @@ fn a_renamed_member_is_refused(seen: &Seen<'_>) {
             let object = object.as_object_mut().unwrap();
             let value = object.remove(&name).unwrap();
             object.insert(format!("{name}_"), value);
-            assert!(validator.check(&changed).is_err(), "{command} takes `{name}_` at {path:?}: {changed:#}");
+            assert!(schema.check(&changed).is_err(), "{command} takes `{name}_` at {path:?}: {changed:#}");
             renamed += 1;
         }
     }
