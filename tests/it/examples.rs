@@ -155,6 +155,9 @@ const WORK: &[Step] = &[
     Runs("dacapo down --yes --discard files:scratch.bin", 0, "has no server"),
     Runs("dacapo log", 0, "files:scratch.bin"),
     Runs("dacapo log --all --json", 0, "\"version\":1"),
+    Runs("dacapo report -o report.html", 0, "report.html"),
+    Runs("dacapo report --all -o report.html", 0, "report.html"),
+    Runs("dacapo report -o report.svg", 0, "report.svg"),
 ];
 
 /// What is over, what is left over, the world itself, and signing in.

@@ -118,6 +118,7 @@ fn morning(seen: &mut Seen<'_>) {
     seen.json("plan", &["--set", "limits.max_price_per_hour=9", "--set", "limits.max_cost=90"], 0);
     seen.json("plan", &["--only", "machine"], 0);
     seen.json("up", &[], 3);
+    seen.json("up", &["--yes", "--timeout", "1ms"], 130);
     let rule = json!({"service": "cloud", "method": "POST", "path": "/v1/instances", "fault": "capacity"});
     seen.project.fail(&json!({"rules": [rule]}));
     write(
