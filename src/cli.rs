@@ -12,6 +12,7 @@ mod init;
 mod load;
 mod log;
 mod login;
+mod misuse;
 mod notebook;
 mod open;
 mod orphans;
@@ -20,6 +21,7 @@ mod reap;
 mod rehearse;
 mod save;
 mod saved;
+mod schema;
 mod shell;
 mod ssh;
 mod ssh_config;
@@ -246,9 +248,8 @@ enum Command {
     /// Print the manual as a page for `man`
     #[command(after_help = examples::MAN)]
     Man(shell::Man),
-    /// Print the JSON schema of session.toml, for editors
-    #[command(after_help = examples::SCHEMA)]
-    Schema,
+    /// Print the JSON schema of session.toml, for editors; or of what a command prints with `--json`
+    Schema(schema::Schema),
 }
 
 /// Parses the process's arguments, runs the command and returns how the process ends.
@@ -264,7 +265,7 @@ pub fn main() -> ExitCode {
                 let _ = error.print();
                 return ExitCode::Ok;
             }
-            let _ = report::misuse(&mut io::stderr().lock(), &error.render().to_string());
+            misuse::told(&error);
             return ExitCode::Usage;
         }
     };
@@ -358,7 +359,7 @@ async fn carried_out(global: &Global, command: Command) -> Result<ExitCode> {
         Command::Sandbox(command) => rehearse::run(global, command).await,
         Command::Completions { shell } => shell::completions(shell),
         Command::Man(asked) => shell::man(asked.dir.as_deref()),
-        Command::Schema => shell::schema(),
+        Command::Schema(asked) => schema::run(&asked),
     }
 }
 

@@ -68,7 +68,7 @@ pub fn misuse(out: &mut impl Write, words: &str) -> io::Result<()> {
 
 /// Writes an error as one JSON line.
 pub fn error_json(out: &mut impl Write, error: &Error) -> io::Result<()> {
-    let value = serde_json::json!({"error": error, "exit_code": error.kind.code()});
+    let value = serde_json::json!({"version": 1, "error": error, "exit_code": error.kind.code()});
     writeln!(out, "{value}")
 }
 

@@ -298,8 +298,7 @@ impl Job<'_> {
             report::refusal(&mut out, &outcome.findings, &self.worlds.prefix).map_err(cannot_print)?;
         }
         if outcome.interrupted {
-            self.say_what_bills().await?;
-            return Ok(Some(ExitCode::Interrupted));
+            return self.say_what_bills().await.map(Some);
         }
         outcome.error.map_or(Ok(None), Err)
     }
@@ -318,15 +317,21 @@ impl Job<'_> {
         if plan.blocked.is_empty() { Ok(ExitCode::Ok) } else { Err(left_over(plan)) }
     }
 
-    async fn say_what_bills(&self) -> Result<()> {
+    async fn say_what_bills(&self) -> Result<ExitCode> {
         let loaded = self.loaded;
         let look = observe(&self.worlds.providers, &loaded.spec, &loaded.directory, Reading::Remembered);
         let seen = tokio::time::timeout(LAST_LOOK, look).await.ok().and_then(Result::ok);
         let bill = seen.and_then(|(observed, _)| overview(loaded, &observed).ok().map(|plan| plan.money));
         let currency = bill.as_ref().map_or(String::new(), |bill| bill.currency.clone());
         let price = bill.map(|bill| bill.per_hour());
-        let (mut out, prefix) = (io::stderr().lock(), &self.worlds.prefix);
-        report::interrupted(&mut out, &loaded.spec.name, price, &currency, prefix).map_err(cannot_print)
+        let (mut words, prefix) = (Vec::new(), &self.worlds.prefix);
+        report::interrupted(&mut words, &loaded.spec.name, price, &currency, prefix).map_err(cannot_print)?;
+        if self.global.json {
+            let words = String::from_utf8_lossy(&words).trim_end().to_owned();
+            return Err(Error::of(ExitCode::Interrupted, words));
+        }
+        let told = io::stderr().lock().write_all(&words);
+        told.map(|()| ExitCode::Interrupted).map_err(cannot_print)
     }
 }
 

@@ -59,6 +59,3 @@ pub(super) const COMPLETIONS: &str = "Examples:
 pub(super) const MAN: &str = "Examples:
   dacapo man > dacapo.1    the first page
   dacapo man --dir man1    a page per command";
-
-pub(super) const SCHEMA: &str = "Examples:
-  dacapo schema > session.schema.json  what `#:schema ./session.schema.json` in session.toml names";

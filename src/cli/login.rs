@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use dialoguer::Password;
 use secrecy::SecretString;
+use serde::Serialize;
+use serde_json::json;
 
 use super::worlds::Surroundings;
 use super::{Global, cannot_print, is_terminal, random_word};
@@ -70,7 +72,8 @@ pub(super) struct Logout {
     service: Option<Service>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub(super) enum Service {
     /// The Dropbox app
     Dropbox,
@@ -83,35 +86,53 @@ pub(super) async fn run(global: &Global, asked: Login) -> Result<ExitCode> {
     let path = kept_path(&surroundings.environment, &surroundings.home);
     // Before anybody is asked: a file that can't be used later would make the answers useless.
     let mut kept = Kept::read(&path)?;
-    let (name, account) = match asked {
+    let (service, account) = match asked {
         Login::Dropbox(asked) => {
             let (grant, account) = dropbox(&surroundings, asked).await?;
             kept.dropbox = Some(grant);
-            ("Dropbox", account)
+            (Service::Dropbox, account)
         }
         Login::Cloud(asked) => {
             let (pair, account) = cloud(&surroundings, asked).await?;
             kept.cloud = Some(pair);
-            ("the cloud", account)
+            (Service::Cloud, account)
         }
     };
     kept.write(&path)?;
-    report::logged_in(&mut io::stdout().lock(), name, &account, &path).map_err(cannot_print)?;
-    Ok(ExitCode::Ok)
+    let mut out = io::stdout().lock();
+    let told = if global.json {
+        let login = json!({"service": service, "account": account, "path": path});
+        writeln!(out, "{}", json!({"version": 1, "login": login}))
+    } else {
+        let name = match service {
+            Service::Dropbox => "Dropbox",
+            Service::Cloud => "the cloud",
+        };
+        report::logged_in(&mut out, name, &account, &path)
+    };
+    told.map(|()| ExitCode::Ok).map_err(cannot_print)
 }
 
 pub(super) fn log_out(global: &Global, asked: &Logout) -> Result<ExitCode> {
     let surroundings = of_the_user(global)?;
     let path: PathBuf = kept_path(&surroundings.environment, &surroundings.home);
     let mut kept = Kept::read(&path)?;
-    if asked.service != Some(Service::Cloud) {
-        kept.dropbox = None;
-    }
-    if asked.service != Some(Service::Dropbox) {
-        kept.cloud = None;
+    let services = asked.service.map_or(vec![Service::Dropbox, Service::Cloud], |service| vec![service]);
+    for service in &services {
+        match service {
+            Service::Dropbox => kept.dropbox = None,
+            Service::Cloud => kept.cloud = None,
+        }
     }
     kept.write(&path)?;
-    report::logged_out(&mut io::stdout().lock(), &path).map(|()| ExitCode::Ok).map_err(cannot_print)
+    let mut out = io::stdout().lock();
+    let told = if global.json {
+        let logout = json!({"services": services, "path": path});
+        writeln!(out, "{}", json!({"version": 1, "logout": logout}))
+    } else {
+        report::logged_out(&mut out, &path)
+    };
+    told.map(|()| ExitCode::Ok).map_err(cannot_print)
 }
 
 fn of_the_user(global: &Global) -> Result<Surroundings> {

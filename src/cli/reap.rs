@@ -84,6 +84,7 @@ fn told(global: &Global, session: &str, instance: &Instance, fate: &Fate) -> Res
     let told = if global.json {
         let mut value = serde_json::json!(fate);
         (value["session"], value["machine"]) = (session.into(), instance.id.clone().into());
+        value["version"] = 1.into();
         writeln!(out, "{value}")
     } else {
         report::reaped(&mut out, session, &instance.id, fate)

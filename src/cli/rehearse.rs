@@ -184,9 +184,12 @@ async fn stop(global: &Global) -> Result<ExitCode> {
 
 async fn bill(global: &Global) -> Result<ExitCode> {
     let bill = admin(global).await?.bill().await?;
-    let mut out = io::stdout().lock();
-    let told = if global.json { writeln!(out, "{bill}") } else { report::sandbox_bill(&mut out, &bill) };
-    told.map(|()| ExitCode::Ok).map_err(cannot_print)
+    if global.json {
+        print(bill)?;
+    } else {
+        report::sandbox_bill(&mut io::stdout().lock(), &bill).map_err(cannot_print)?;
+    }
+    Ok(ExitCode::Ok)
 }
 
 async fn faults(global: &Global, plan: Option<&Path>, clear: bool) -> Result<ExitCode> {
@@ -199,23 +202,21 @@ async fn faults(global: &Global, plan: Option<&Path>, clear: bool) -> Result<Exi
         Some(plan) => admin.faults(&json!(plan)).await?,
         None => admin.strikes().await?,
     };
-    for rule in told["rules"].as_array().into_iter().flatten() {
-        writeln!(io::stdout().lock(), "{rule}").map_err(cannot_print)?;
-    }
-    Ok(ExitCode::Ok)
+    told["rules"].as_array().into_iter().flatten().cloned().try_for_each(print).map(|()| ExitCode::Ok)
 }
 
 async fn requests(global: &Global) -> Result<ExitCode> {
-    let mut out = io::stdout().lock();
-    for request in admin(global).await?.requests().await? {
-        let line = serde_json::to_string(&request).expect("a request has string keys only");
-        writeln!(out, "{line}").map_err(cannot_print)?;
-    }
-    Ok(ExitCode::Ok)
+    let requests = admin(global).await?.requests().await?;
+    requests.into_iter().map(|request| json!(request)).try_for_each(print).map(|()| ExitCode::Ok)
 }
 
 fn announce(ready: &Ready) {
-    let line = serde_json::to_string(ready).expect("it has string keys only");
     // Nobody listening is no reason not to serve.
-    let _ = writeln!(io::stdout().lock(), "{line}");
+    let _ = print(json!(ready));
+}
+
+/// Prints one line for programs.
+fn print(mut line: serde_json::Value) -> Result<()> {
+    line["version"] = 1.into();
+    writeln!(io::stdout().lock(), "{line}").map_err(cannot_print)
 }

@@ -1,4 +1,4 @@
-//! What shells, editors and `man` learn about the command line: completions, pages, a schema.
+//! What shells and `man` learn about the command line: completions and pages.
 
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -10,7 +10,6 @@ use clap_complete::env::{CompleteEnv, Shells};
 use super::load::Loaded;
 use super::{Arguments, Global, cannot_print};
 use crate::error::{Error, ExitCode, Result};
-use crate::spec::SCHEMA;
 
 /// The variable by which a shell asks for completions.
 const ASKED: &str = "DACAPO_COMPLETE";
@@ -82,11 +81,6 @@ pub(super) fn man(folder: Option<&Path>) -> Result<ExitCode> {
             .because(&error)
             .hint("it must be a folder that is there")
     })
-}
-
-/// Prints the schema that editors complete and check session.toml with.
-pub(super) fn schema() -> Result<ExitCode> {
-    io::stdout().lock().write_all(SCHEMA.as_bytes()).map(|()| ExitCode::Ok).map_err(cannot_print)
 }
 
 /// Where the manual's pages go.

@@ -6,6 +6,7 @@ use std::io::{self, Write as _};
 use std::path::Path;
 
 use clap::Args;
+use serde_json::json;
 
 use super::load::{Loaded, find, start};
 use super::worlds::{Beginning, Worlds};
@@ -52,7 +53,13 @@ pub(super) async fn run(global: &Global, asked: &SshConfig) -> Result<ExitCode> 
     if asked.print {
         let (record, rented, instance) = there?;
         let entry = worlds.providers.host_entry(&loaded.spec, &record.store, &rented, &instance)?;
-        let told = io::stdout().lock().write_all(entry.text.as_bytes());
+        let mut out = io::stdout().lock();
+        let told = if global.json {
+            let value = json!({"host": loaded.spec.name, "text": entry.text});
+            writeln!(out, "{}", json!({"version": 1, "entry": value}))
+        } else {
+            out.write_all(entry.text.as_bytes())
+        };
         return told.map(|()| ExitCode::Ok).map_err(cannot_print);
     }
     let included = if asked.install {
@@ -78,9 +85,8 @@ pub(super) async fn run(global: &Global, asked: &SshConfig) -> Result<ExitCode> 
     let mut out = io::stdout().lock();
     let told = if global.json {
         let path = hosts.path().display().to_string();
-        let value =
-            serde_json::json!({"path": path, "host": host, "included": included, "also_yours": taken});
-        writeln!(out, "{}", serde_json::json!({"version": 1, "ssh_config": value}))
+        let value = json!({"path": path, "host": host, "included": included, "also_yours": taken});
+        writeln!(out, "{}", json!({"version": 1, "ssh_config": value}))
     } else {
         let line = own::line(hosts.path())?;
         let rehearsed = global.sandbox.is_some();
@@ -107,7 +113,14 @@ async fn remove(global: &Global) -> Result<ExitCode> {
     let (hosts, own) = (Hosts::below(&state), OwnConfig::of(&home));
     let was_there = own.leave_out(hosts.path())?;
     hosts.remove().map_err(|error| cannot_keep(hosts.path(), &error))?;
-    let told = report::ssh_config_removed(&mut io::stdout().lock(), was_there.then(|| own.path()));
+    let from = was_there.then(|| own.path());
+    let mut out = io::stdout().lock();
+    let told = if global.json {
+        let value = json!({"path": hosts.path(), "included": from});
+        writeln!(out, "{}", json!({"version": 1, "removed": value}))
+    } else {
+        report::ssh_config_removed(&mut out, from)
+    };
     told.map(|()| ExitCode::Ok).map_err(cannot_print)
 }
 

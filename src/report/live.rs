@@ -51,8 +51,9 @@ impl<W: Write> Live<W> {
             return;
         }
         if self.mode == Mode::Json {
-            let line = serde_json::to_string(event).expect("events have string keys only");
-            return self.line(&line);
+            let mut line = serde_json::json!(event);
+            line["version"] = 1.into();
+            return self.line(&line.to_string());
         }
         match event {
             Event::Started { action } => {

@@ -5,7 +5,7 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::support::{Project, Ran, ran};
+use crate::support::{Project, Ran, helps, ran};
 use crate::terminal::Terminal;
 
 /// What cannot be run as it stands, and what stands in for it here.
@@ -73,6 +73,8 @@ const LOOKS: &[Step] = &[
     Runs("dacapo hash export.pkl", 0, "export.pkl"),
     Runs("dacapo hash --sha256 < export.pkl", 0, "  -"),
     Runs("dacapo schema > session.schema.json", 0, ""),
+    Runs("dacapo schema plan", 0, "\"planned\""),
+    Runs("dacapo schema artifacts list", 0, "stored_size"),
     Runs("source <(dacapo completions bash)", 0, ""),
     Runs("dacapo completions fish > completions.fish", 0, ""),
     Runs("dacapo man > dacapo.1", 0, ""),
@@ -153,6 +155,9 @@ const WORK: &[Step] = &[
     Runs("dacapo down --yes --discard files:scratch.bin", 0, "has no server"),
     Runs("dacapo log", 0, "files:scratch.bin"),
     Runs("dacapo log --all --json", 0, "\"version\":1"),
+    Runs("dacapo report -o report.html", 0, "report.html"),
+    Runs("dacapo report --all -o report.html", 0, "report.html"),
+    Runs("dacapo report -o report.svg", 0, "report.svg"),
 ];
 
 /// What is over, what is left over, the world itself, and signing in.
@@ -207,8 +212,7 @@ const ELSEWHERE: [(&str, &str); 3] = [
 #[test]
 fn every_command_has_examples_and_every_example_is_run() {
     let project = Project::without_world("");
-    let mut shown = BTreeSet::new();
-    collect(&project, &mut Vec::new(), &mut shown);
+    let shown = collect(&project);
     let steps = [BEGINNING, LOOKS, COMINGS, WORK, REST].into_iter().flatten();
     let day = steps.filter_map(|step| match step {
         Runs(line, ..) | Typed(line, ..) | Until(line, _) | SignsIn(line, _) => Some((*line).to_owned()),
@@ -266,26 +270,19 @@ fn live(steps: &[Step]) {
     }
 }
 
-/// The examples of one command's help and of all below it.
-fn collect(project: &Project, words: &mut Vec<String>, lines: &mut BTreeSet<String>) {
-    let mut arguments: Vec<&str> = words.iter().map(String::as_str).collect();
-    arguments.push("--help");
-    let help = project.run(&arguments).exits(0).stdout;
-    let (head, examples) =
-        help.split_once("\nExamples:\n").unwrap_or_else(|| panic!("{words:?} has no examples"));
-    for line in examples.lines().filter_map(|line| line.strip_prefix("  ")) {
-        let line = line.split("  ").next().unwrap().trim_end();
-        assert!(line.contains("dacapo"), "{words:?}: `{line}` is no example");
-        lines.insert(line.to_owned());
+/// The examples of every command's help.
+fn collect(project: &Project) -> BTreeSet<String> {
+    let mut lines = BTreeSet::new();
+    for (words, help) in helps(project) {
+        let (_, examples) =
+            help.split_once("\nExamples:\n").unwrap_or_else(|| panic!("{words:?} has no examples"));
+        for line in examples.lines().filter_map(|line| line.strip_prefix("  ")) {
+            let line = line.split("  ").next().unwrap().trim_end();
+            assert!(line.contains("dacapo"), "{words:?}: `{line}` is no example");
+            lines.insert(line.to_owned());
+        }
     }
-    let commands =
-        head.split_once("\nCommands:\n").map_or("", |(_, rest)| rest.split("\n\n").next().unwrap());
-    let named = commands.lines().filter(|line| line.starts_with("  ") && !line.starts_with("   "));
-    for name in named.filter_map(|line| line.split_whitespace().next()).filter(|name| *name != "help") {
-        words.push(name.to_owned());
-        collect(project, words, lines);
-        words.pop();
-    }
+    lines
 }
 
 /// Puts what this world has in the place of what a line of help can't know.

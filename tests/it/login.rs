@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::support::{Project, Ran, ran};
 
 /// `dacapo` as for the real services, which are the world's here; the home is empty at first.
-fn outside(project: &Project, arguments: &[&str]) -> Command {
+pub fn outside(project: &Project, arguments: &[&str]) -> Command {
     let mut command = project.command(arguments);
     let ready = |name: &str| project.ready[name].as_str().unwrap().to_owned();
     command
@@ -23,7 +23,7 @@ fn kept(project: &Project) -> std::path::PathBuf {
     project.path().join("outside-home/.config/dacapo/credentials.toml")
 }
 
-fn with_input(mut command: Command, answer: impl FnOnce(&str) -> String) -> Ran {
+pub fn with_input(mut command: Command, answer: impl FnOnce(&str) -> String) -> Ran {
     let mut child =
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut input = child.stdin.take().unwrap();

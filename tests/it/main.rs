@@ -30,6 +30,7 @@ mod readme;
 mod recovery;
 mod report;
 mod save;
+mod schemas;
 mod seeded_bugs;
 mod setup;
 mod ssh;

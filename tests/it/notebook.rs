@@ -23,6 +23,14 @@ fn with_notebook() -> (Project, u16) {
         .replace("\n\n[instance]", "\ndisposable = [\"standin.json\"]\n\n[instance]");
     let project = Project::with_spec(&spec);
     project.dacapo(&["up", "--yes"]).exits(0);
+    install(&project);
+    let notebook = format!("{spec}\n[notebook]\nport = {port}\n");
+    std::fs::write(project.path().join("session.toml"), notebook).unwrap();
+    (project, port)
+}
+
+/// Puts the stand-in where the server's JupyterLab would be installed.
+pub fn install(project: &Project) {
     let bin = project.server().join(".dacapo/notebook/venv/bin");
     std::fs::create_dir_all(&bin).unwrap();
     std::fs::write(project.server().join(".dacapo/notebook/venv.installed"), "jupyterlab>=4,<5").unwrap();
@@ -30,9 +38,6 @@ fn with_notebook() -> (Project, u16) {
     std::fs::write(&python, "#!/bin/sh\nexec python3 \"$0.py\" \"$@\"\n").unwrap();
     std::fs::write(bin.join("python.py"), STANDIN).unwrap();
     std::fs::set_permissions(&python, std::fs::Permissions::from_mode(0o755)).unwrap();
-    let notebook = format!("{spec}\n[notebook]\nport = {port}\n");
-    std::fs::write(project.path().join("session.toml"), notebook).unwrap();
-    (project, port)
 }
 
 /// The same, running.
@@ -42,11 +47,11 @@ fn running() -> (Project, u16) {
     (project, port)
 }
 
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-fn behaves(project: &Project, how: &Value) {
+pub fn behaves(project: &Project, how: &Value) {
     std::fs::write(project.server().join("standin.json"), how.to_string()).unwrap();
 }
 

@@ -278,6 +278,23 @@ impl Drop for Project {
     }
 }
 
+/// Every command by its words, the program itself first, with its help.
+pub fn helps(project: &Project) -> Vec<(Vec<String>, String)> {
+    let mut all = Vec::new();
+    let mut open = vec![Vec::<String>::new()];
+    while let Some(words) = open.pop() {
+        let arguments: Vec<&str> = words.iter().map(String::as_str).chain(["--help"]).collect();
+        let help = project.run(&arguments).exits(0).stdout;
+        let commands =
+            help.split_once("\nCommands:\n").map_or("", |(_, rest)| rest.split("\n\n").next().unwrap());
+        let named = commands.lines().filter(|line| line.starts_with("  ") && !line.starts_with("   "));
+        let names = named.filter_map(|line| line.split_whitespace().next()).filter(|name| *name != "help");
+        open.extend(names.map(|name| [&words[..], &[name.to_owned()]].concat()));
+        all.push((words, help));
+    }
+    all
+}
+
 /// The program under test; `DACAPO_PROGRAM` names one where the tests run apart from where they were built.
 fn program() -> PathBuf {
     std::env::var_os("DACAPO_PROGRAM").map_or_else(|| env!("CARGO_BIN_EXE_dacapo").into(), PathBuf::from)
