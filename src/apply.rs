@@ -163,7 +163,16 @@ async fn carry_out(
 ) -> Result<()> {
     let started = Instant::now();
     context.events.send(Event::Started { action: action.clone() });
-    let mut run = Run { context, hold, action, shared, waited: Duration::ZERO, unclear: Vec::new(), late: 0 };
+    let mut run = Run {
+        context,
+        hold,
+        action,
+        shared,
+        waited: Duration::ZERO,
+        unclear: Vec::new(),
+        late: 0,
+        late_since: None,
+    };
     match action.kind() {
         Kind::Settle => run.settle().await?,
         Kind::Adopt { .. } | Kind::EndTwin { .. } => run.adopt().await?,
@@ -216,6 +225,8 @@ struct Run<'a, 'c> {
     unclear: Vec<String>,
     /// How many looks were too old for the order or the deletion that was to rest on them.
     late: usize,
+    /// When the first of them was.
+    late_since: Option<Instant>,
 }
 
 impl Run<'_, '_> {

@@ -3,7 +3,7 @@
 mod first_contact;
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -30,6 +30,8 @@ const SETTLED: Duration = Duration::from_secs(60 * 60);
 const ORDERS: usize = 3;
 /// How often one action finds, right before an order or a deletion, that too much time has passed since its look.
 const LATE: usize = 10;
+/// For how long, in real time, it must have found so: under a fast clock a busy machine is late for a while.
+const LATE_FOR: Duration = Duration::from_secs(60);
 /// How long a disk may take to be let go of once its machine is gone.
 const DETACHED: Duration = Duration::from_secs(5 * 60);
 /// How long a machine may take to shut down before it is asked again.
@@ -576,11 +578,12 @@ impl Run<'_, '_> {
     /// Counts a look that was too old for what was to rest on it; fails where every one is.
     fn is_late(&mut self, what: &str) -> Result<()> {
         self.late += 1;
-        if self.late < LATE {
+        let since = *self.late_since.get_or_insert_with(Instant::now);
+        if self.late < LATE || since.elapsed() < LATE_FOR {
             return Ok(());
         }
         Err(Error::new(what)
-            .why(format!("its last look at the cloud was too old for that, {LATE} times"))
+            .why(format!("its last look at the cloud was too old for that, {} times", self.late))
             .hint("the laptop sleeps, or its connection is very slow; run the same command again when neither is so"))
     }
 

@@ -97,7 +97,7 @@ fn a_laptop_that_is_always_too_late_orders_nothing_and_says_so() {
     let slow = json!({"service": "cloud", "method": "GET", "path": "/v1/instances", "times": "always",
                       "fault": {"delay": {"seconds": 100, "after": true}}});
     project.fail(&json!({"rules": [slow]}));
-    let late = "its last look at the cloud was too old for that, 10 times";
+    let late = "its last look at the cloud was too old for that, ";
     project.dacapo(&["up", "--yes"]).exits(1).says("a machine for `lesson3` was not ordered").says(late);
     let ordered = |one: &Value| one["method"] == "POST" && one["path"] == "/v1/instances";
     assert!(!project.requests().iter().any(ordered));
