@@ -120,7 +120,7 @@ fn only_one_part_is_brought_and_what_it_needs() {
     project.on_server("python3 train.py");
     project.dacapo(&["down", "--yes", "--only", "artifacts"]).exits(0).says("stored as");
     assert_eq!(billing(&project).len(), 2, "the machine stays");
-    project.dacapo(&["plan", "--only", "engine"]).exits(3).says("machine, code, artifacts, notebook");
+    project.dacapo(&["plan", "--only", "engine"]).exits(3).says("machine, code, artifacts, setup, notebook");
 }
 
 #[test]

@@ -329,7 +329,7 @@ fn plans_of_set_up_are_kept_explained_left_out_and_told_as_json() {
     let text = plan.to_string();
     assert!(text.contains(r#""action":"run_step""#) && text.contains(r#""why":"new""#), "{text}");
     let apply = project.dacapo(&["apply", "session.plan", "--json"]).exits(0);
-    assert!(apply.stdout.contains(r#""stage":"output","line":"a \"line\"""#), "{}", apply.stdout);
+    assert!(apply.stdout.contains(r#""line":"a \"line\"","stage":"output""#), "{}", apply.stdout);
     project.dacapo(&["apply", "session.plan"]).exits(7);
     assert_eq!(traces(&project), "one ");
 }
