@@ -328,15 +328,17 @@ fn shell(project: &Project, line: &str) -> Ran {
 #[track_caller]
 fn at_terminal(project: &Project, line: &str, typed: &[(&str, &str)], last: &str) {
     let terminal = Terminal::start(command(project, line));
+    let interrupted = typed.iter().any(|(_, answer)| *answer == "\u{3}");
     for (shown, answer) in typed {
         terminal.shows(shown);
-        terminal.types(answer);
+        if !interrupted {
+            terminal.types(answer);
+        }
     }
     if !last.is_empty() {
         terminal.shows(last);
     }
-    let code = terminal.ends();
-    let interrupted = typed.iter().any(|(_, answer)| *answer == "\u{3}");
+    let code = if interrupted { terminal.ends_by_ctrl_c() } else { terminal.ends() };
     assert!(if interrupted { code != 0 } else { code == 0 }, "`{line}` ends with {code}");
 }
 

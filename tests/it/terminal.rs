@@ -87,7 +87,22 @@ impl Terminal {
         self.child.id()
     }
 
-    /// Waits for the program's end; returns its exit code.
+    /// Types Ctrl-C until the program ends; returns its exit code.
+    #[track_caller]
+    pub fn ends_by_ctrl_c(self) -> i32 {
+        // What is typed while a prompt switches the terminal over is thrown away by it.
+        for _ in 0..20 {
+            self.types("\u{3}");
+            let shown = self.shown.0.lock().unwrap();
+            let second = std::time::Duration::from_secs(1);
+            if self.shown.1.wait_timeout_while(shown, second, |shown| !shown.closed).unwrap().0.closed {
+                break;
+            }
+        }
+        self.ends()
+    }
+
+    /// Waits for the end, and returns the exit code.
     #[track_caller]
     pub fn ends(mut self) -> i32 {
         let (shown, waited) = self
