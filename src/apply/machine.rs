@@ -158,8 +158,7 @@ impl Run<'_, '_> {
                         self.remove_failed(&id, &status.to_string()).await?;
                         return Ok(Built::NoCapacity(format!("the machine ended as `{status}`")));
                     }
-                    _ if self.providers().memory.is_shared() => return Ok(Built::Up),
-                    _ => return self.alone(&id).await,
+                    _ => return Ok(Built::Up),
                 },
                 Step::Prove => return Err(self.failed_with_work()),
                 step => self.common(step).await?,
@@ -296,7 +295,10 @@ impl Run<'_, '_> {
 
     /// Makes sure, where every laptop has a record of its own, that no other one rented a machine at the same
     /// time: the newer one sees the older before anybody comes to it.
-    async fn alone(&mut self, id: &str) -> Result<Built> {
+    async fn be_alone(&mut self, id: &str) -> Result<()> {
+        if self.providers().memory.is_shared() || self.rented()?.may_hold_work() {
+            return Ok(());
+        }
         let until = self.instance(id).await?.created_at + record::QUIET_WINDOW;
         if self.look().await?.now < until {
             self.stage(Stage::Watching { until });
@@ -308,7 +310,7 @@ impl Run<'_, '_> {
                     .hint("run the same command again: it takes the other machine over"));
             }
             if self.look().await?.now >= until {
-                return Ok(Built::Up);
+                return Ok(());
             }
             self.wait(POLL).await?;
         }

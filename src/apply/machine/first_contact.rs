@@ -28,6 +28,7 @@ impl Run<'_, '_> {
             return Err(Error::of(ExitCode::NoCapacity, format!("the machine ended as `{status}`"))
                 .hint("run the same command again: it removes the machine and tries the next"));
         }
+        self.be_alone(&id).await?;
         let mut waited = Duration::ZERO;
         let mut shown = String::new();
         let (instance, mut connection) = loop {
