@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::load::{Loaded, start};
 use super::worlds::Worlds;
@@ -20,6 +21,8 @@ const EXAMPLES: &str = "Examples:
   dacapo report --all -o report.html  with the receipts of every session of the store
   dacapo report -o report.svg         its pictures alone";
 
+/// How many manifests are read at once.
+const AT_ONCE: usize = 8;
 /// The largest timeline that is read.
 const LARGEST: u64 = 4 * 1024 * 1024;
 
@@ -97,19 +100,19 @@ fn form(path: &Path) -> Result<Form> {
 
 /// The versions with what their manifests say; a manifest that can't be used tells nothing.
 async fn made(worlds: &Worlds, files: &[crate::facts::StoredFile], artifact: &Artifact) -> Result<Vec<Made>> {
-    let mut all = Vec::new();
-    for version in versions(files, artifact.file_name()) {
-        let manifest = match read(worlds, &version).await? {
+    let store = worlds.providers.store()?;
+    let with_manifest = async |version: Version| -> Result<Made> {
+        let manifest = match read_manifest(store, &version).await? {
             Told::By(manifest) => Some(*manifest),
             Told::Nothing | Told::Unusable(_) => None,
         };
-        all.push(Made { version, manifest });
-    }
-    Ok(all)
-}
-
-async fn read(worlds: &Worlds, version: &Version) -> Result<Told> {
-    read_manifest(worlds.providers.store()?, version).await
+        Ok(Made { version, manifest })
+    };
+    stream::iter(versions(files, artifact.file_name()))
+        .map(with_manifest)
+        .buffered(AT_ONCE)
+        .try_collect()
+        .await
 }
 
 /// Keeps a run's timeline. One that can't be written is missing from the next report, and harms nothing.
