@@ -335,11 +335,12 @@ fn at_terminal(project: &Project, line: &str, typed: &[(&str, &str)], last: &str
             terminal.types(answer);
         }
     }
-    if !last.is_empty() {
-        terminal.shows(last);
+    if interrupted {
+        let code = terminal.ends_by_ctrl_c(last);
+        return assert_ne!(code, 0, "`{line}`");
     }
-    let code = if interrupted { terminal.ends_by_ctrl_c() } else { terminal.ends() };
-    assert!(if interrupted { code != 0 } else { code == 0 }, "`{line}` ends with {code}");
+    terminal.shows(last);
+    assert_eq!(terminal.ends(), 0, "`{line}`");
 }
 
 #[track_caller]

@@ -87,9 +87,9 @@ impl Terminal {
         self.child.id()
     }
 
-    /// Types Ctrl-C until the program ends; returns its exit code.
+    /// Types Ctrl-C until the program ends, having shown `last`; returns its exit code.
     #[track_caller]
-    pub fn ends_by_ctrl_c(self) -> i32 {
+    pub fn ends_by_ctrl_c(self, last: &str) -> i32 {
         // What is typed while a prompt switches the terminal over is thrown away by it.
         for _ in 0..20 {
             self.types("\u{3}");
@@ -99,6 +99,7 @@ impl Terminal {
                 break;
             }
         }
+        self.shows(last);
         self.ends()
     }
 
@@ -126,5 +127,9 @@ impl Drop for Terminal {
 }
 
 fn position(bytes: &[u8], text: &str) -> Option<usize> {
+    // A window needs a width.
+    if text.is_empty() {
+        return Some(0);
+    }
     bytes.windows(text.len()).position(|window| window == text.as_bytes())
 }
