@@ -48,7 +48,8 @@ LISTED = 200
 CACHES = frozenset((
     b".dacapo", b".cache", b".bash_history", b".python_history", b".lesshst", b".viminfo", b".wget-hsts",
     b".ipython/profile_default/history.sqlite", b".ipython/profile_default/startup/README",
-    b".local/share/jupyter/runtime", b".local/share/jupyter/nbsignatures.db", b".local/share/jupyter/notebook_secret",
+    b".local/share/jupyter/runtime", b".local/share/jupyter/nbsignatures.db",
+    b".local/share/jupyter/notebook_secret",
     b".jupyter/lab/workspaces",
     b".conda/pkgs", b".npm/_cacache", b".npm/_logs", b".nv", b".rustup/settings.toml", b".triton/cache",
 ))
