@@ -350,6 +350,16 @@ impl Record {
         self
     }
 
+    /// Returns the record with the machine's disk noted, where the cloud tells of it for the first time.
+    pub fn with_disk_of(&self, instance: &Instance) -> Option<Self> {
+        let (machine, disk) = (self.machine.as_ref()?, instance.os_volume.as_ref()?);
+        if machine.id != instance.id || machine.os_volume.as_ref() == Some(disk) {
+            return None;
+        }
+        let machine = Rented { os_volume: Some(disk.clone()), ..machine.clone() };
+        Some(Self { machine: Some(machine), ..self.clone() })
+    }
+
     /// Returns the record with the machine gone, as the cloud says of its id: what it left is kept as `last`.
     #[must_use]
     pub fn without_machine(mut self) -> Self {
@@ -358,6 +368,21 @@ impl Record {
             self.gone.drain(..self.gone.len().saturating_sub(REMEMBERED));
         }
         self.without_unknown()
+    }
+
+    /// Returns the record without a machine that vanished, as the cloud says of its id.
+    ///
+    /// Where nobody was ever on it, what its creation made goes with it, as if we had ended it.
+    #[must_use]
+    pub fn without_gone(mut self, gone: &Instance, now: Timestamp) -> Self {
+        if let Some(machine) = &mut self.machine
+            && let Some(disk) = machine.unused_disk(gone)
+        {
+            let (id, volumes) = (machine.id.clone(), vec![disk]);
+            let (discarded, kept, receipt) = (Vec::new(), None, None);
+            machine.ending = Some(Ended { id, at: now, volumes, discarded, kept, receipt });
+        }
+        self.without_machine()
     }
 
     /// Returns the record without a machine that the account doesn't know. Should it turn up after all, it
@@ -461,6 +486,12 @@ impl Rented {
     pub fn disk_key(&self) -> Option<String> {
         let booted = || self.booted.as_ref().and_then(|disk| disk.host_key.clone());
         self.host_key.clone().or_else(booted)
+    }
+
+    /// Returns the disk of a machine that vanished before anybody was on it: it holds nothing.
+    pub fn unused_disk(&self, gone: &Instance) -> Option<String> {
+        let unused = self.ending.is_none() && !self.may_hold_work();
+        gone.os_volume.clone().or_else(|| self.os_volume.clone()).filter(|_| unused)
     }
 
     /// Tells whether a disk is left that waits for another machine once this one is gone.
@@ -680,7 +711,7 @@ fn with_machine(record: &Record, machine: &Rented, view: View<'_>, goal: &Goal, 
         return if machine.is_in_use() {
             Step::Stop(Stop::Lost(machine.id.clone()))
         } else {
-            Step::Write(Box::new(record.clone().without_machine()))
+            Step::Write(Box::new(record.clone().without_gone(instance, view.now)))
         };
     }
     if let Some(step) = second_machine(record, machine, instance, view, hand) {

@@ -359,9 +359,12 @@ impl Run<'_, '_> {
 
     /// Notes that the recorded machine is gone: by the cloud's own word or, named as a loss, unknown to it.
     pub(super) async fn forget(&mut self) -> Result<()> {
-        let known = self.look().await?.recorded.is_some();
+        let look = self.look().await?;
         let record = self.hold.record().clone();
-        let record = if known { record.without_machine() } else { record.without_unknown() };
+        let record = match &look.recorded {
+            Some(gone) => record.without_gone(gone, look.now),
+            None => record.without_unknown(),
+        };
         self.hold.write(self.context.providers, record).await
     }
 
@@ -411,6 +414,10 @@ impl Run<'_, '_> {
                 self.stage(Stage::Status { status: instance.status.to_string() });
                 shown = Some(instance.status.clone());
             }
+            // What is left should the machine vanish; a machine that is gone may not tell any more.
+            if let Some(noted) = self.hold.record().with_disk_of(&instance) {
+                self.hold.note(noted);
+            }
             match &instance.status {
                 Status::Running if instance.ip.is_some() => {
                     self.stage(Stage::Address { ip: instance.ip.clone().unwrap_or_default() });
@@ -431,10 +438,21 @@ impl Run<'_, '_> {
         loop {
             let look = self.look().await?;
             match next(self.hold.record(), look.view(), &Goal::Absent, &mut hand) {
-                Step::Done(_) => return Ok(()),
+                Step::Done(_) => return self.end_left(id).await,
                 Step::Prove => return Err(self.failed_with_work()),
                 step => self.common(step).await?,
             }
+        }
+    }
+
+    /// Ends the disk that a machine left which vanished before anybody was on it; what is elsewhere by now is
+    /// for the next plan to see.
+    async fn end_left(&mut self, machine: &str) -> Result<()> {
+        let ended = self.hold.record().ended.as_ref().filter(|ended| ended.id == machine);
+        let Some(disk) = ended.and_then(|ended| ended.volumes.first()).cloned() else { return Ok(()) };
+        match self.volume(&disk).await? {
+            Some(volume) if is_detached(&volume) => self.await_volume_gone(&disk).await,
+            _ => Ok(()),
         }
     }
 
@@ -626,7 +644,7 @@ impl Run<'_, '_> {
             match self.volume(id).await? {
                 None => break,
                 // Some minutes after its machine a volume should go by itself; a detached one never will.
-                Some(volume) if volume.status == "detached" && volume.instance.is_none() => {
+                Some(volume) if is_detached(&volume) => {
                     self.hold.renew(self.context.providers).await?;
                     self.providers().cloud.delete_volume(self.action, id).await?;
                 }
@@ -765,6 +783,10 @@ fn refused(session: &str, findings: &[Finding]) -> Error {
     )
     .why(format!("{} finding(s) of the guard(s) {guards} stand against it", findings.len()))
     .hint("save it, or name each loss as shown above; the server goes on billing")
+}
+
+fn is_detached(volume: &Volume) -> bool {
+    volume.status == "detached" && volume.instance.is_none()
 }
 
 fn too_slow(id: &str, status: &Status) -> Error {

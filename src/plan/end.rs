@@ -210,10 +210,13 @@ impl<'a> Draft<'a> {
     /// Tells whether a receipt of ours says that the volume was to go with a machine that did go.
     ///
     /// The recorded machine's own receipt counts once the machine is gone: before that it may have been
-    /// written for a deletion that never happened, and the disk may have been worked on since.
+    /// written for a deletion that never happened, and the disk may have been worked on since. Where nobody was
+    /// ever on a machine that is gone, it needs none.
     fn is_explained(&self, volume: &Volume) -> bool {
         let gone = self.machine.filter(|living| living.instance.status == Status::Discontinued);
+        let unused = gone.and_then(|living| living.rented.unused_disk(living.instance));
         match gone {
+            _ if unused.as_ref() == Some(&volume.id) => true,
             Some(living) if living.instance.volumes.contains(&volume.id) => {
                 living.rented.ending.as_ref().is_some_and(|ending| ending.volumes.contains(&volume.id))
             }

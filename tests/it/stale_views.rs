@@ -320,6 +320,30 @@ fn a_machine_evicted_while_it_boots_holds_nothing_and_another_is_ordered() {
     heals(&project, &world);
 }
 
+#[test]
+fn a_machine_that_vanishes_before_its_first_login_leaves_no_disk_that_bills() {
+    let project = Project::new();
+    let world = World::of(&project);
+    // In mid-run: the run itself ends the disk that is left, before it orders another machine.
+    world.faults(&[changes("GET", "/v1/instances/*", evicted())]);
+    project.dacapo(UP).exits(0).says("ended as `discontinued`");
+    bills(&world, 1, 1);
+    heals(&project, &world);
+    // After a run that never got in: the next command does.
+    for command in [DOWN, UP] {
+        project.ssh_faults(&json!({"refuse": true}));
+        assert_ne!(project.dacapo(UP).code, 0);
+        bills(&world, 1, 1);
+        world.set(&evicted());
+        bills(&world, 0, 1);
+        project.ssh_faults(&json!({}));
+        project.dacapo(command).exits(0);
+        let running = usize::from(command == UP);
+        bills(&world, running, running);
+    }
+    heals(&project, &world);
+}
+
 /// Takes the machine away while the server is asked for something, and returns how the command ended.
 fn evicted_while(project: &Project, world: &World, operation: &str, command: &[&str]) -> Ran {
     world.plan(&json!({"ssh": {"hold": [{"asked": format!("\"op\":\"{operation}\"")}]}}));

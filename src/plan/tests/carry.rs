@@ -499,9 +499,11 @@ impl Worlds {
             }
             Kind::EndTwin { .. } | Kind::MakeWay { .. } => self.drive(&Goal::Running(Box::new(asked()))),
             Kind::Forget { machine } => {
-                let known = self.exact(machine).is_some();
                 let record = self.seen.record.clone();
-                self.seen.record = if known { record.without_machine() } else { record.without_unknown() };
+                self.seen.record = match self.exact(machine) {
+                    Some(gone) => record.without_gone(gone, self.seen.now()),
+                    None => record.without_unknown(),
+                };
                 true
             }
             Kind::RegisterKey { name, key } => {

@@ -3,7 +3,7 @@
 use super::*;
 use crate::record::Disk;
 
-fn disk() -> Disk {
+pub(super) fn disk() -> Disk {
     let base = Base { commit: Some(tip()), ..Base::default() };
     Disk {
         volume: "os-m-1".to_owned(),

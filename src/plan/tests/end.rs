@@ -291,6 +291,32 @@ fn a_receipt_explains_a_volume_only_once_the_machine_is_gone() {
 }
 
 #[test]
+fn the_disk_of_a_machine_that_vanished_before_anybody_was_on_it_goes_too() {
+    let vanished = |state: State, change: &dyn Fn(&mut Observed)| {
+        let plan = changed(|spec, world| {
+            spec.state = state;
+            set_status(world, "discontinued");
+            rented(world).login = false;
+            world.cloud.volumes = vec![volume("os-m-1", None)];
+            change(world);
+        });
+        actions(&plan)
+    };
+    assert_eq!(vanished(State::Absent, &|_| {}), ["forget", "delete_volume"]);
+    assert_eq!(vanished(State::Running, &|_| {})[..2], ["forget", "create"]);
+    assert_eq!(vanished(State::Running, &|_| {}).last().unwrap(), "delete_volume");
+    let silent = |world: &mut Observed| {
+        world.cloud.instances[0].os_volume = None;
+        rented(world).os_volume = Some("os-m-1".to_owned());
+    };
+    assert_eq!(vanished(State::Absent, &silent), ["forget", "delete_volume"], "its record knows the disk");
+    let other = |world: &mut Observed| world.cloud.volumes[0] = volume("other", None);
+    assert_eq!(vanished(State::Absent, &other), ["forget"]);
+    let booted = |world: &mut Observed| rented(world).booted = Some(super::disk::disk());
+    assert!(!vanished(State::Absent, &booted).contains(&"delete_volume".to_owned()), "it holds work");
+}
+
+#[test]
 fn a_silent_server_needs_no_new_approval_because_its_silence_is_worded_anew() {
     let silent = |state: State, why: &str, discards: &[Discard]| {
         changed_with(discards, |spec, world| {
