@@ -291,7 +291,11 @@ fn gone_without_our_doing_is_lost_and_gone_by_our_doing_is_closed() {
         assert_eq!(ended.ended.map(|ended| ended.volumes), Some(vec!["os-m-1".to_owned()]));
         let unused = written(step(&rented(), &gone, &goal));
         assert_eq!(unused.machine, None, "never used, so nothing is lost");
-        assert_eq!(unused.ended.map(|ended| ended.volumes), Some(vec!["os-m-1".to_owned()]), "its disk goes too");
+        assert_eq!(
+            unused.ended.map(|ended| ended.volumes),
+            Some(vec!["os-m-1".to_owned()]),
+            "its disk goes too"
+        );
         let booted = with(rented(), |machine| machine.booted = disk_of(machine, &alive()));
         assert_eq!(written(step(&booted, &gone, &goal)).ended, None, "a disk with work doesn't");
     }
