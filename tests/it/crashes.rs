@@ -249,7 +249,7 @@ fn patiently(case: &Case) -> Result<bool, String> {
 fn one(case: &Case) -> Result<(), String> {
     let scenario = &SCENARIOS[case.scenario];
     let prepared = WORLDS[case.scenario].get().expect("it was prepared");
-    let project = prepared.copy();
+    let project = prepared.copy(scenario);
     let world = World::of(&project);
     let rules = (scenario.rules)(&world);
     points::kill_at(&project, &world, scenario.command, &case.point, case.phase, &rules)?;

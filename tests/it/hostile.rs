@@ -38,6 +38,7 @@ const KEYS: &[&str] = &[
     "disposable",
     "notebook.directory",
     "notebook.packages",
+    "setup.inputs",
 ];
 
 #[test]
@@ -294,7 +295,7 @@ fn with(key: &str, text: &str) -> String {
 
 fn replaced(spec: &str, key: &str, text: &str) -> String {
     let mut spec: toml::Table = spec.parse().unwrap();
-    let list = ["disposable", "notebook.packages"].contains(&key);
+    let list = ["disposable", "notebook.packages", "setup.inputs"].contains(&key);
     let value = if list { toml::Value::from(vec![text]) } else { toml::Value::from(text) };
     let mut table = &mut spec;
     let (tables, last) = key.rsplit_once('.').map_or(("", key), |(tables, last)| (tables, last));
@@ -303,6 +304,9 @@ fn replaced(spec: &str, key: &str, text: &str) -> String {
         table = inner.as_table_mut().unwrap();
     }
     table.insert(last.to_owned(), value);
+    if key == "setup.inputs" {
+        table.insert("run".to_owned(), toml::Value::from(vec!["true"]));
+    }
     spec.to_string()
 }
 

@@ -21,6 +21,8 @@ pub struct Scenario {
     /// What bills then.
     pub end: End,
     prepare: fn() -> Project,
+    /// What is done in each copy before anything is killed.
+    ready: fn(&Project),
     /// What goes wrong besides.
     pub rules: fn(&World) -> Vec<Value>,
 }
@@ -54,8 +56,15 @@ const REPLACE: &[&str] = &["apply", "--yes", "--replace", "--set", "instance.typ
 const BOTH: &[&str] = &["apply", "--yes", "--set", "artifacts.model.version=2026-11-25_export.pkl.gz"];
 const NEWER: &str = "/fastai/lesson3/2026-11-25_export.pkl.gz";
 
-const USUAL: Scenario =
-    Scenario { name: "", command: UP, code: 0, end: End::Running, prepare: fresh, rules: |_| Vec::new() };
+const USUAL: Scenario = Scenario {
+    name: "",
+    command: UP,
+    code: 0,
+    end: End::Running,
+    prepare: fresh,
+    ready: |_| (),
+    rules: |_| Vec::new(),
+};
 
 /// Every scenario.
 pub const SCENARIOS: &[Scenario] = &[
@@ -77,6 +86,14 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario { name: "artifact newer there", command: APPLY, prepare: newer, end: End::Same, ..USUAL },
     Scenario { name: "artifact newer on both sides", command: BOTH, prepare: both, end: End::Same, ..USUAL },
     Scenario { name: "spot eviction", prepare: spot, rules: evicted, ..USUAL },
+    Scenario { name: "notebook", prepare: installed, ready: with_notebook, end: End::Same, ..USUAL },
+    Scenario {
+        name: "no notebook any more",
+        prepare: installed,
+        ready: without_notebook,
+        end: End::Same,
+        ..USUAL
+    },
     Scenario { name: "down, clean", command: DOWN, prepare: up, end: End::Absent, ..USUAL },
     Scenario { name: "down without a store", command: DOWN, prepare: storeless, end: End::Absent, ..USUAL },
     Scenario { name: "save", command: &["save", "--yes"], prepare: edited, end: End::Same, ..USUAL },
@@ -143,6 +160,7 @@ impl Scenario {
             let before = census::take(&project, &disks);
 
             let dry = project.copy(SPEED);
+            (self.ready)(&dry);
             let world = World::of(&dry);
             world.plan(&json!({"rules": (self.rules)(&world)}));
             let (points, ran) = points::count(&dry, &world, self.command);
@@ -156,9 +174,11 @@ impl Scenario {
 }
 
 impl Prepared {
-    /// Returns a copy that runs.
-    pub fn copy(&self) -> Project {
-        self.project.copy(SPEED)
+    /// Returns a copy that runs and is ready for the scenario's command.
+    pub fn copy(&self, scenario: &Scenario) -> Project {
+        let copy = self.project.copy(SPEED);
+        (scenario.ready)(&copy);
+        copy
     }
 }
 
@@ -245,6 +265,27 @@ fn with_set_up() -> String {
     let steps = r#"["mkdir -p ~/.cache && echo one >> ~/.cache/ran", "echo two > ~/made"]"#;
     let spec = include_str!("../../../session.toml");
     format!("{spec}\n[setup]\nrun = {steps}\ninputs = [\"train.py\"]\n")
+}
+
+/// The session is up, and a notebook server is installed there.
+fn installed() -> Project {
+    let project = up();
+    crate::notebook::install(&project);
+    project
+}
+
+/// The session is to have a notebook, on a port of its own: cases that run at once share this machine's.
+fn with_notebook(project: &Project) {
+    let spec = include_str!("../../../session.toml");
+    let notebook = format!("{spec}\n[notebook]\nport = {}\n", crate::notebook::free_port());
+    std::fs::write(project.path().join("session.toml"), notebook).unwrap();
+}
+
+/// It has one, and is to have none.
+fn without_notebook(project: &Project) {
+    with_notebook(project);
+    project.dacapo(UP).exits(0).says("2.0-standin answers on port");
+    std::fs::write(project.path().join("session.toml"), include_str!("../../../session.toml")).unwrap();
 }
 
 fn without_store() -> String {
