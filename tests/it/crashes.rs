@@ -30,7 +30,9 @@ use crate::support::{Project, Ran};
 /// How many cases `cargo test` runs.
 const SAMPLE: usize = 36;
 /// How many cases run at once: most of their time is waiting.
-const WORKERS: usize = 6;
+const WORKERS: usize = 10;
+/// How many worlds are made at once.
+const PREPARING: usize = 3;
 /// How often a command may be run until there is nothing left to do.
 const RUNS: usize = 3;
 /// Where finished cases are noted, a line each.
@@ -106,11 +108,11 @@ fn killed_at_any_effect_and_run_again_nothing_is_lost_and_nothing_is_left_billin
     assert!(broken.is_empty(), "{} of {} cases:\n{}", broken.len(), left.len(), broken.join("\n"));
 }
 
-/// Makes every scenario's world.
+/// Makes every scenario's world; few at once, or a run that is slow renews its lease more often than it would.
 fn prepare() {
     let next = AtomicUsize::new(0);
     std::thread::scope(|scope| {
-        for _ in 0..WORKERS {
+        for _ in 0..PREPARING {
             scope.spawn(|| {
                 while let Some(scenario) = SCENARIOS.get(next.fetch_add(1, Ordering::SeqCst)) {
                     let number = SCENARIOS.iter().position(|other| other.name == scenario.name).unwrap();

@@ -85,10 +85,11 @@ impl Kind {
     ///
     /// *After the answer, before it is noted* is no moment of its own: what came of the answer is in memory
     /// alone until the next effect, so that nothing is left of it but what *before* the next effect leaves.
+    /// A file that is in its place leaves just that, too.
     pub fn phases(&self) -> &'static [Phase] {
         match self {
             Self::File("git_cache") => &[Phase::Before, Phase::After],
-            Self::File(_) => &[Phase::Before, Phase::Written, Phase::After],
+            Self::File(_) => &[Phase::Before, Phase::Written],
             Self::Call(_, method, _) if method == "GET" => &[Phase::Before, Phase::After],
             Self::Call(..) => &[Phase::Before, Phase::Late, Phase::After],
             Self::Asked(_) => &[Phase::Before, Phase::After],

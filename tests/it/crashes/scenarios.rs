@@ -9,8 +9,9 @@ use super::points::{self, Point};
 use crate::matrix::worlds::{World, trained};
 use crate::support::Project;
 
-/// How fast the clock of a case's world runs: no faster, or on a busy machine a proof is stale before it is used.
-const SPEED: u32 = 200;
+/// How fast the clock of a case's world runs. No faster, or the lease is renewed again and again while this machine is
+/// busy: effects that differ from run to run and are all alike.
+const SPEED: u32 = 40;
 
 /// One command in one kind of world.
 pub struct Scenario {

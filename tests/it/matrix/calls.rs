@@ -227,13 +227,7 @@ pub const CALLS: &[Call] = &[
     },
     Call { name: "list after delete", again: true, path: "/v1/instances", skip: 7, ..AT_THE_END },
     Call { name: "note end", mentions: Some("\"ended\": {"), start: Start::Worked, command: DOWN, ..RECORD },
-    Call {
-        name: "receipt",
-        mentions: Some("\"seal\": "),
-        start: Start::Worked,
-        command: DOWN,
-        ..RECORD
-    },
+    Call { name: "receipt", mentions: Some("\"seal\": "), start: Start::Worked, command: DOWN, ..RECORD },
     Call {
         name: "delete volume",
         method: "PUT",
