@@ -214,7 +214,7 @@ impl Run<'_, '_> {
     /// The steps that every goal takes the same way.
     async fn common(&mut self, step: Step) -> Result<()> {
         match step {
-            Step::Write(record) => self.hold.write(self.context.providers, *record).await,
+            Step::Write(record) => self.note(*record).await,
             Step::Wait(until) => {
                 let look = self.look().await?;
                 let left = until.duration_since(look.now).max(SignedDuration::ZERO).unsigned_abs();
@@ -230,6 +230,29 @@ impl Run<'_, '_> {
             Step::Stop(stop) => Err(self.stopped(&stop).await),
             Step::Post(_) | Step::Prove | Step::Done(_) => Ok(()),
         }
+    }
+
+    /// Writes what the protocol notes. A machine that vanished, rather than being deleted with what was to go with
+    /// it, may have left its disk.
+    async fn note(&mut self, record: Record) -> Result<()> {
+        let before = self.hold.record();
+        let gone =
+            before.machine.as_ref().map(|machine| machine.id.clone()).filter(|_| record.machine.is_none());
+        let earlier = before.ended.as_ref().map(|ended| ended.volumes.clone()).unwrap_or_default();
+        self.hold.write(self.context.providers, record).await?;
+        let Some(id) = gone else { return Ok(()) };
+        let ended = self.hold.record().ended.as_ref().filter(|ended| ended.id == id);
+        let volumes = ended.map(|ended| ended.volumes.clone()).unwrap_or_default();
+        for left in volumes.iter().filter(|volume| !earlier.contains(volume)) {
+            match self.volume(left).await? {
+                // Where somebody has given it to another machine, it is theirs to look after.
+                Some(volume) if volume.instance.as_ref().is_none_or(|holder| *holder == id) => {
+                    self.await_volume_gone(left).await?;
+                }
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     async fn tell_of_the_window(&mut self) -> Result<()> {
@@ -438,21 +461,10 @@ impl Run<'_, '_> {
         loop {
             let look = self.look().await?;
             match next(self.hold.record(), look.view(), &Goal::Absent, &mut hand) {
-                Step::Done(_) => return self.end_left(id).await,
+                Step::Done(_) => return Ok(()),
                 Step::Prove => return Err(self.failed_with_work()),
                 step => self.common(step).await?,
             }
-        }
-    }
-
-    /// Ends the disk that a machine left which vanished before anybody was on it; what is elsewhere by now is
-    /// for the next plan to see.
-    async fn end_left(&mut self, machine: &str) -> Result<()> {
-        let ended = self.hold.record().ended.as_ref().filter(|ended| ended.id == machine);
-        let Some(disk) = ended.and_then(|ended| ended.volumes.first()).cloned() else { return Ok(()) };
-        match self.volume(&disk).await? {
-            Some(volume) if is_detached(&volume) => self.await_volume_gone(&disk).await,
-            _ => Ok(()),
         }
     }
 
@@ -486,7 +498,7 @@ impl Run<'_, '_> {
                 },
                 Step::Write(record) => {
                     let record = self.with_receipt(*record, &look);
-                    self.hold.write(self.context.providers, record).await?;
+                    self.note(record).await?;
                 }
                 step => self.common(step).await?,
             }
@@ -644,7 +656,7 @@ impl Run<'_, '_> {
             match self.volume(id).await? {
                 None => break,
                 // Some minutes after its machine a volume should go by itself; a detached one never will.
-                Some(volume) if is_detached(&volume) => {
+                Some(volume) if volume.status == "detached" && volume.instance.is_none() => {
                     self.hold.renew(self.context.providers).await?;
                     self.providers().cloud.delete_volume(self.action, id).await?;
                 }
@@ -783,10 +795,6 @@ fn refused(session: &str, findings: &[Finding]) -> Error {
     )
     .why(format!("{} finding(s) of the guard(s) {guards} stand against it", findings.len()))
     .hint("save it, or name each loss as shown above; the server goes on billing")
-}
-
-fn is_detached(volume: &Volume) -> bool {
-    volume.status == "detached" && volume.instance.is_none()
 }
 
 fn too_slow(id: &str, status: &Status) -> Error {

@@ -403,6 +403,17 @@ fn a_machine_evicted_while_its_work_is_saved_is_missed_and_the_work_is_there_aga
 }
 
 #[test]
+fn a_machine_that_is_deleted_by_hand_while_it_is_being_ended_leaves_no_disk_that_bills() {
+    let (project, world) = up();
+    let mut rule = changes("POST", "/2/files/upload", evicted());
+    rule["mentions"] = json!("\"ending\": {");
+    world.faults(&[rule]);
+    project.dacapo(DOWN).exits(0).says("is gone; the trash keeps it");
+    assert_eq!(world.strikes()["rules"][0]["struck"], 1);
+    bills(&world, 0, 0);
+}
+
+#[test]
 fn a_machine_evicted_between_its_proof_and_its_deletion_leaves_nothing_behind() {
     let (project, world) = spot(true);
     let mut rule = changes("POST", "/2/files/upload", evicted());
