@@ -214,7 +214,7 @@ impl Run<'_, '_> {
     /// The steps that every goal takes the same way.
     async fn common(&mut self, step: Step) -> Result<()> {
         match step {
-            Step::Write(record) => self.note(*record).await,
+            Step::Write(record) => self.hold.write(self.context.providers, *record).await,
             Step::Wait(until) => {
                 let look = self.look().await?;
                 let left = until.duration_since(look.now).max(SignedDuration::ZERO).unsigned_abs();
@@ -230,29 +230,6 @@ impl Run<'_, '_> {
             Step::Stop(stop) => Err(self.stopped(&stop).await),
             Step::Post(_) | Step::Prove | Step::Done(_) => Ok(()),
         }
-    }
-
-    /// Writes what the protocol notes. A machine that vanished, rather than being deleted with what was to go with
-    /// it, may have left its disk.
-    async fn note(&mut self, record: Record) -> Result<()> {
-        let before = self.hold.record();
-        let gone =
-            before.machine.as_ref().map(|machine| machine.id.clone()).filter(|_| record.machine.is_none());
-        let earlier = before.ended.as_ref().map(|ended| ended.volumes.clone()).unwrap_or_default();
-        self.hold.write(self.context.providers, record).await?;
-        let Some(id) = gone else { return Ok(()) };
-        let ended = self.hold.record().ended.as_ref().filter(|ended| ended.id == id);
-        let volumes = ended.map(|ended| ended.volumes.clone()).unwrap_or_default();
-        for left in volumes.iter().filter(|volume| !earlier.contains(volume)) {
-            match self.volume(left).await? {
-                // Where somebody has given it to another machine, it is theirs to look after.
-                Some(volume) if volume.instance.as_ref().is_none_or(|holder| *holder == id) => {
-                    self.await_volume_gone(left).await?;
-                }
-                _ => {}
-            }
-        }
-        Ok(())
     }
 
     async fn tell_of_the_window(&mut self) -> Result<()> {
@@ -498,7 +475,7 @@ impl Run<'_, '_> {
                 },
                 Step::Write(record) => {
                     let record = self.with_receipt(*record, &look);
-                    self.note(record).await?;
+                    self.hold.write(self.context.providers, record).await?;
                 }
                 step => self.common(step).await?,
             }
