@@ -198,7 +198,7 @@ async fn end(
         let job = Job::new(global, &approve, &loaded, worlds, wish, interrupt);
         let observed = match ended(&job, &instance.id).await {
             // Without an agent, say, work can't be saved to a branch; with its disk kept nothing has to be.
-            Err(error) if !keep_disk && error.kind != ExitCode::Interrupted => continue,
+            Err(error) if !keep_disk && error.kind != ExitCode::Interrupted && !is_beaten(&error) => continue,
             ended => ended?,
         };
         if let Some(observed) = observed {
@@ -214,8 +214,14 @@ fn unknown(session: &str, in_store: &Spec) -> Spec {
     Spec { name: session.to_owned(), artifacts: BTreeMap::new(), ..in_store.clone() }
 }
 
+/// Tells whether somebody else came in between: that shows nothing of what is on the machine.
+fn is_beaten(error: &Error) -> bool {
+    matches!(error.kind, ExitCode::Lease | ExitCode::Stale)
+}
+
 /// Carries plans out until the machine is gone; none where a guard refuses.
 async fn ended(job: &Job<'_>, machine: &str) -> Result<Option<Observed>> {
+    let mut beaten = None;
     for _ in 0..ROUNDS {
         let (observed, held, plan) = job.look().await?;
         if plan.is_refused() {
@@ -225,11 +231,12 @@ async fn ended(job: &Job<'_>, machine: &str) -> Result<Option<Observed>> {
         if plan.actions.is_empty() {
             return Ok((!there).then_some(observed));
         }
-        match job.act(&plan, held).await?.error {
+        let error = job.act(&plan, held).await.map_or_else(Some, |outcome| outcome.error);
+        match error {
             Some(error) if error.kind == ExitCode::Refused => return Ok(None),
-            Some(error) => return Err(error),
-            None => {}
+            Some(error) if !is_beaten(&error) => return Err(error),
+            other => beaten = other,
         }
     }
-    Ok(None)
+    beaten.map_or(Ok(None), Err)
 }

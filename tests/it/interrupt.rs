@@ -202,7 +202,7 @@ fn a_server_whose_deletion_was_cut_short_takes_no_more_work_until_it_is_kept() {
 }
 
 /// Puts a record in the store, as a `down` that was cut short would have left it.
-fn write_record(project: &Project, record: &Value) {
+pub fn write_record(project: &Project, record: &Value) {
     const UPLOAD: &str = "import sys, urllib.request
 url, token, argument, body = sys.argv[1:]
 headers = {'Authorization': 'Bearer ' + token, 'Dropbox-API-Arg': argument,

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::interrupt::{Started, until};
+use crate::interrupt::{Started, last_record, until, write_record};
 use crate::matrix::worlds::World;
 use crate::support::{Project, Ran};
 
@@ -410,6 +410,23 @@ fn a_machine_that_is_deleted_by_hand_while_it_is_being_ended_leaves_no_disk_that
     world.faults(&[rule]);
     project.dacapo(DOWN).exits(0).says("is gone; the trash keeps it");
     assert_eq!(world.strikes()["rules"][0]["struck"], 1);
+    bills(&world, 0, 0);
+}
+
+#[test]
+fn reap_that_loses_its_lease_begins_anew_and_does_not_keep_a_disk_for_it() {
+    let (project, world) = up();
+    std::fs::write(project.server().join("lesson3/export.pkl"), "trained").unwrap();
+    world.jump(9.0 * 3_600.0);
+    world.plan(&json!({"ssh": {"hold": [{"asked": "\"op\":\"pack\""}]}}));
+    let reap = Started::new(&project, &["reap"]);
+    until("it is asked", || world.strikes()["holds"][0]["held"] == true);
+    // As the last call of a dead process does that arrives late.
+    let mut record = last_record(&project);
+    record["lease"] = Value::Null;
+    write_record(&project, &record);
+    world.plan(&json!({"ssh": {}}));
+    reap.end().exits(0).says("is ended, and nothing on it is lost");
     bills(&world, 0, 0);
 }
 

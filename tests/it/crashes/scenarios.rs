@@ -22,6 +22,8 @@ pub struct Scenario {
     /// What bills then.
     pub end: End,
     prepare: fn() -> Project,
+    /// How fast the clock of each copy runs.
+    speed: u32,
     /// What is done in each copy before anything is killed.
     ready: fn(&Project),
     /// What goes wrong besides.
@@ -63,6 +65,7 @@ const USUAL: Scenario = Scenario {
     code: 0,
     end: End::Running,
     prepare: fresh,
+    speed: SPEED,
     ready: |_| (),
     rules: |_| Vec::new(),
 };
@@ -86,7 +89,8 @@ pub const SCENARIOS: &[Scenario] = &[
     },
     Scenario { name: "artifact newer there", command: APPLY, prepare: newer, end: End::Same, ..USUAL },
     Scenario { name: "artifact newer on both sides", command: BOTH, prepare: both, end: End::Same, ..USUAL },
-    Scenario { name: "spot eviction", prepare: spot, rules: evicted, ..USUAL },
+    // Slowly, so that the second write is the one before the work and no renewal.
+    Scenario { name: "spot eviction", prepare: spot, speed: 8, rules: evicted, ..USUAL },
     Scenario { name: "notebook", prepare: installed, ready: with_notebook, end: End::Same, ..USUAL },
     Scenario {
         name: "no notebook any more",
@@ -160,7 +164,7 @@ impl Scenario {
             project.stop_world();
             let before = census::take(&project, &disks);
 
-            let dry = project.copy(SPEED);
+            let dry = project.copy(self.speed);
             (self.ready)(&dry);
             let world = World::of(&dry);
             world.plan(&json!({"rules": (self.rules)(&world)}));
@@ -177,7 +181,7 @@ impl Scenario {
 impl Prepared {
     /// Returns a copy that runs and is ready for the scenario's command.
     pub fn copy(&self, scenario: &Scenario) -> Project {
-        let copy = self.project.copy(SPEED);
+        let copy = self.project.copy(scenario.speed);
         (scenario.ready)(&copy);
         copy
     }
