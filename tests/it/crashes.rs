@@ -259,6 +259,7 @@ fn one(case: &Case) -> Result<(), String> {
     if case.laptop == Laptop::Bare {
         lose_local_files(&project);
     }
+    world.jump(scenario.pause);
     let noted = world.requests().len();
     let mut said = converge(scenario, &project, &world)?;
     if case.phase == Phase::Late {

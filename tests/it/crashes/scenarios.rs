@@ -26,6 +26,8 @@ pub struct Scenario {
     speed: u32,
     /// What is done in each copy before anything is killed.
     ready: fn(&Project),
+    /// How many seconds pass before anybody runs it again.
+    pub pause: f64,
     /// What goes wrong besides.
     pub rules: fn(&World) -> Vec<Value>,
 }
@@ -67,6 +69,7 @@ const USUAL: Scenario = Scenario {
     prepare: fresh,
     speed: SPEED,
     ready: |_| (),
+    pause: 0.0,
     rules: |_| Vec::new(),
 };
 
@@ -89,8 +92,8 @@ pub const SCENARIOS: &[Scenario] = &[
     },
     Scenario { name: "artifact newer there", command: APPLY, prepare: newer, end: End::Same, ..USUAL },
     Scenario { name: "artifact newer on both sides", command: BOTH, prepare: both, end: End::Same, ..USUAL },
-    // Slowly, so that the second write is the one before the work and no renewal.
-    Scenario { name: "spot eviction", prepare: spot, speed: 8, rules: evicted, ..USUAL },
+    // Slowly, so that the second write is the one before the work and no renewal; until the disk is in the trash.
+    Scenario { name: "spot eviction", prepare: spot, speed: 8, pause: 30.0, rules: evicted, ..USUAL },
     Scenario { name: "notebook", prepare: installed, ready: with_notebook, end: End::Same, ..USUAL },
     Scenario {
         name: "no notebook any more",
