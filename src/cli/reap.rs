@@ -197,8 +197,11 @@ async fn end(
         let wish = Wish::Session;
         let job = Job::new(global, &approve, &loaded, worlds, wish, interrupt);
         let observed = match ended(&job, &instance.id).await {
-            // Without an agent, say, work can't be saved to a branch; with its disk kept nothing has to be.
-            Err(error) if !keep_disk && error.kind != ExitCode::Interrupted && !is_beaten(&error) => continue,
+            // Without an agent, say, work can't be saved to a branch, and what changes all the time is never as it was
+            // planned; with its disk kept nothing has to be. Who else holds the session shows nothing of what is on it.
+            Err(error) if !keep_disk && !matches!(error.kind, ExitCode::Interrupted | ExitCode::Lease) => {
+                continue;
+            }
             ended => ended?,
         };
         if let Some(observed) = observed {
@@ -214,7 +217,7 @@ fn unknown(session: &str, in_store: &Spec) -> Spec {
     Spec { name: session.to_owned(), artifacts: BTreeMap::new(), ..in_store.clone() }
 }
 
-/// Tells whether somebody else came in between: that shows nothing of what is on the machine.
+/// Tells whether something came in between that may be over at the next look.
 fn is_beaten(error: &Error) -> bool {
     matches!(error.kind, ExitCode::Lease | ExitCode::Stale)
 }

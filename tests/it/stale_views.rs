@@ -324,7 +324,7 @@ fn a_machine_evicted_while_it_boots_holds_nothing_and_another_is_ordered() {
 fn a_machine_that_vanishes_before_its_first_login_leaves_no_disk_that_bills() {
     let project = Project::new();
     let world = World::of(&project);
-    // In mid-run: the run itself ends the disk that is left, before it orders another machine.
+    // In mid-run: the run plans again at its end, and ends the disk that is left.
     world.faults(&[changes("GET", "/v1/instances/*", evicted())]);
     project.dacapo(UP).exits(0).says("ended as `discontinued`");
     bills(&world, 1, 1);
