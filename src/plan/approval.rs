@@ -20,14 +20,15 @@ pub struct Approval<'a> {
 impl Plan {
     /// Returns what approving this plan approves.
     ///
-    /// In which words somebody didn't answer is no part of it: a bad connection has others each time.
+    /// In which words somebody didn't answer is no part of it: a bad connection has others each time. Nor is which
+    /// programs run, where they are named as a loss: that names all of them, and a job starts new ones all the time.
     pub fn approval(&self) -> Approval<'_> {
         Approval {
             session: &self.session,
             desired: &self.desired,
             actions: &self.actions,
             blocked: self.blocked.iter().map(Blocked::wordless).collect(),
-            guards: self.guards.iter().map(GuardState::wordless).collect(),
+            guards: self.guards.iter().filter_map(GuardState::approved).collect(),
         }
     }
 

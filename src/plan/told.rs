@@ -215,8 +215,12 @@ pub struct GuardState {
 }
 
 impl GuardState {
-    /// Returns it without the words of failed connections.
-    pub(super) fn wordless(&self) -> Self {
+    /// Returns what approving a plan approves of it: not the words of failed connections, nor which programs run
+    /// where none of them stands against it.
+    pub(super) fn approved(&self) -> Option<Self> {
+        if self.guard == Guard::Processes && self.findings.is_empty() {
+            return None;
+        }
         let wordless = |finding: &Finding| match finding {
             Finding::Unreachable { .. } => Finding::Unreachable { why: String::new() },
             Finding::RemoteUnreachable { .. } => Finding::RemoteUnreachable { why: String::new() },
@@ -224,7 +228,7 @@ impl GuardState {
         };
         let Self { guard, findings, discarded, evidence } = self;
         let [findings, discarded] = [findings, discarded].map(|all| all.iter().map(wordless).collect());
-        Self { guard: *guard, findings, discarded, evidence: evidence.clone() }
+        Some(Self { guard: *guard, findings, discarded, evidence: evidence.clone() })
     }
 }
 

@@ -197,6 +197,16 @@ fn one_that_asks_for_a_password_says_so() {
 }
 
 #[test]
+fn one_that_is_just_starting_a_kernel_is_asked_again() {
+    let (project, _) = running();
+    // As Jupyter does when the kernel is in its list and has no last activity yet.
+    behaves(&project, &json!({"begins": 3, "kernels": [["train.ipynb", "busy"]]}));
+    project.dacapo(&["plan", "--set", "state=absent"]).exits(0).says("train.ipynb` is at work");
+    behaves(&project, &json!({"begins": 10_000}));
+    project.dacapo(&["plan"]).exits(0).says("it answered 500 to `/api/kernels`");
+}
+
+#[test]
 fn without_a_table_without_a_server_and_without_a_running_one_there_is_no_way_to_it() {
     let project = Project::new();
     project.dacapo(&["notebook"]).exits(3).says("there is no `[notebook]` in session.toml");

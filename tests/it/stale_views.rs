@@ -2,7 +2,7 @@
 //! the plan's approval and its first action, or in the middle of anything.
 
 use std::path::Path;
-use std::process::Command;
+use std::process::{Child, Command};
 
 use serde_json::{Value, json};
 
@@ -428,6 +428,44 @@ fn reap_that_loses_its_lease_begins_anew_and_does_not_keep_a_disk_for_it() {
     world.plan(&json!({"ssh": {}}));
     reap.end().exits(0).says("is ended, and nothing on it is lost");
     bills(&world, 0, 0);
+}
+
+/// A job on the server that starts a new program all the time, and writes a model.
+struct Training(Child);
+
+impl Training {
+    fn on(project: &Project) -> Self {
+        let job = "n=0; while [ -e train.py ]; do n=$((n+1)); echo $n > export.pkl; sleep 0.01; done";
+        let checkout = project.server().join("lesson3");
+        Self(Command::new("sh").args(["-c", job]).current_dir(checkout).spawn().unwrap())
+    }
+}
+
+impl Drop for Training {
+    fn drop(&mut self) {
+        // It may have ended by itself: then there is nothing to kill.
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+#[test]
+fn reap_ends_a_machine_whose_programs_change_all_the_time_and_keeps_its_disk() {
+    let (project, world) = up();
+    world.jump(9.0 * 3_600.0);
+    let _job = Training::on(&project);
+    project.dacapo(&["reap"]).exits(0).says("stays and bills");
+    bills(&world, 0, 1);
+}
+
+#[test]
+fn programs_named_as_a_loss_are_a_loss_whichever_run_when_the_disk_is_kept() {
+    let (project, world) = up();
+    let _job = Training::on(&project);
+    project.dacapo(&["down", "--yes", "--keep-disk"]).exits(5).says("sh").says("--discard processes");
+    bills(&world, 1, 1);
+    project.dacapo(&["down", "--yes", "--keep-disk", "--discard", "processes"]).exits(0);
+    bills(&world, 0, 1);
 }
 
 #[test]

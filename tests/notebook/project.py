@@ -7,6 +7,7 @@ import socket
 import subprocess
 import threading
 import time
+import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -90,8 +91,18 @@ class Project:
         headers = {"Authorization": f"token {token or self.token()}", "Content-Type": "application/json"}
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(f"http://127.0.0.1:{port or self.port}{path}", data, headers)
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            return json.loads(answer.read() or b"null")
+
+        def answer():
+            try:
+                with urllib.request.urlopen(request, timeout=30) as got:
+                    return [json.loads(got.read() or b"null")]
+            except urllib.error.HTTPError as error:
+                # It fails for a moment when a kernel is in its list and has no last activity yet.
+                if error.code != 500:
+                    raise
+                return None
+
+        return until(f"it answers to {path}", answer)[0]
 
     def instance(self):
         """The one machine, as the cloud shows it to anybody with the account's credentials."""

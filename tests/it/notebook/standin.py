@@ -23,6 +23,8 @@ def how():
 
 
 class Answer(http.server.BaseHTTPRequestHandler):
+    failures = 0
+
     def do_GET(self):
         kernels = how().get("kernels", [])
         answers = {
@@ -34,7 +36,10 @@ class Answer(http.server.BaseHTTPRequestHandler):
         }
         locked = how().get("locked") or self.headers.get("Authorization") != "token " + TOKEN
         path = self.path.split("?")[0]
-        status = 403 if locked and path != "/lab" else 200 if path in answers or path == "/lab" else 404
+        begins = path == "/api/kernels" and Answer.failures < how().get("begins", 0)
+        Answer.failures += begins
+        status = 500 if begins else 200 if path in answers or path == "/lab" else 404
+        status = 403 if locked and path != "/lab" else status
         body = json.dumps(answers.get(path, "a page")).encode() if status == 200 else b"{}"
         self.send_response(status)
         self.send_header("Content-Length", str(len(body)))

@@ -4,6 +4,9 @@ MOST_ANSWER = 4 * 1024 * 1024
 LONGEST_NAME = 200
 # One that is starting has not been told anything yet.
 IDLE = ("idle", "starting", "dead")
+# Seconds after which one is asked again that answers 500: Jupyter does so in the moment in which a kernel is
+# in its list without a last activity (jupyter_server/services/kernels/kernelmanager.py: `kernel_model`).
+AGAIN_AFTER = (0.1, 0.2, 0.5, 1, 2)
 
 
 class Notebook:
@@ -36,16 +39,13 @@ class Notebook:
             return holder is not None
         return bool(holder) and self.process[0] in {holder} | ancestors(holder)
 
-    def get(self, path, limit=10):
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=limit)
-        try:
-            connection.request("GET", path, headers={"Authorization": "token " + self.token})
-            response = connection.getresponse()
-            status, body = response.status, response.read(MOST_ANSWER)
-        except (OSError, http.client.HTTPException) as error:
-            raise Failed("notebook_silent", "it doesn't answer on port %d: %s" % (self.port, reason(error)))
-        finally:
-            connection.close()
+    def get(self, path):
+        status, body = self.answer(path)
+        for pause in AGAIN_AFTER:
+            if status != 500:
+                break
+            time.sleep(pause)
+            status, body = self.answer(path)
         if status in (301, 302, 401, 403):
             raise Failed("notebook_locked", "it asks for a password on port %d: its token isn't taken"
                          % self.port)
@@ -56,6 +56,17 @@ class Notebook:
         except ValueError:
             what = "what listens on port %d is no Jupyter server: it answered %d to `%s`"
             raise Failed("notebook_silent", what % (self.port, status, path))
+
+    def answer(self, path):
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        try:
+            connection.request("GET", path, headers={"Authorization": "token " + self.token})
+            response = connection.getresponse()
+            return response.status, response.read(MOST_ANSWER)
+        except (OSError, http.client.HTTPException) as error:
+            raise Failed("notebook_silent", "it doesn't answer on port %d: %s" % (self.port, reason(error)))
+        finally:
+            connection.close()
 
     def look(self):
         """Asks for its kernels, and what is open in it."""
