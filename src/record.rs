@@ -21,7 +21,7 @@ mod receipt;
 mod tests;
 
 pub use lease::{Elsewhere, LEASE};
-pub use receipt::{Code, RECEIPTS, Receipt, folder as receipts_of};
+pub use receipt::{Code, RECEIPTS, Receipt, folder as receipts_of, session_of};
 
 /// How long an unclear create may take to show: list lag plus the latest arrival of a POST, plus one.
 pub const QUIET_WINDOW: SignedDuration = SignedDuration::from_secs(180);

@@ -23,6 +23,8 @@ const EXAMPLES: &str = "Examples:
 
 /// How many manifests are read at once.
 const AT_ONCE: usize = 8;
+/// Where the last runs are kept, below the state directory.
+const RUNS: &str = "runs";
 /// The largest timeline that is read.
 const LARGEST: u64 = 4 * 1024 * 1024;
 
@@ -50,7 +52,8 @@ pub(super) async fn run(global: &Global, asked: &Asked) -> Result<ExitCode> {
     let providers = &worlds.providers;
     let (observed, _) = observe(providers, &loaded.spec, &loaded.directory, Reading::Remembered).await?;
     let plan = overview(&loaded, &observed)?;
-    let kept = log::receipts(&worlds, &loaded.spec, asked.all).await?;
+    let this = std::slice::from_ref(&loaded.spec.name);
+    let kept = log::receipts(&worlds, &loaded.spec, (!asked.all).then_some(this)).await?;
     let mut artifacts = Vec::new();
     for (name, artifact) in &loaded.spec.artifacts {
         artifacts.push((name.clone(), made(&worlds, &observed.store.files, artifact).await?));
@@ -130,5 +133,12 @@ fn last_run(settings: &Settings, session: &str) -> Option<Timeline> {
 }
 
 fn path_of(settings: &Settings, session: &str) -> PathBuf {
-    settings.state.join("runs").join(format!("{session}.json"))
+    settings.state.join(RUNS).join(format!("{session}.json"))
+}
+
+/// Returns the sessions that had a run here, by the state directory.
+pub(super) fn sessions_here(state: &Path) -> Vec<String> {
+    let runs = std::fs::read_dir(state.join(RUNS)).into_iter().flatten().filter_map(|entry| entry.ok());
+    let names = runs.filter_map(|entry| entry.file_name().into_string().ok());
+    names.filter_map(|name| name.strip_suffix(".json").map(str::to_owned)).collect()
 }

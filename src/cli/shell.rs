@@ -1,5 +1,6 @@
 //! What shells and `man` learn about the command line: completions and pages.
 
+use std::collections::BTreeSet;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
@@ -8,6 +9,8 @@ use clap_complete::engine::{ArgValueCandidates, CompletionCandidate};
 use clap_complete::env::{CompleteEnv, Shells};
 
 use super::load::Loaded;
+use super::page::sessions_here;
+use super::worlds::Surroundings;
 use super::{Arguments, Global, cannot_print};
 use crate::error::{Error, ExitCode, Result};
 
@@ -62,6 +65,16 @@ pub(super) fn artifacts() -> ArgValueCandidates {
             |_| Vec::new(),
             |spec| spec.artifacts.into_keys().map(CompletionCandidate::new).collect(),
         )
+    })
+}
+
+/// Offers the sessions that had a run on this laptop, and the one of the session.toml that stands here or above.
+pub(super) fn sessions() -> ArgValueCandidates {
+    ArgValueCandidates::new(|| {
+        let here = Loaded::read(&Global::default(), None).ok().map(|loaded| loaded.spec.name);
+        let kept = Surroundings::of_the_process().ok().map(|around| sessions_here(&around.state()));
+        let names: BTreeSet<String> = here.into_iter().chain(kept.into_iter().flatten()).collect();
+        names.into_iter().map(CompletionCandidate::new).collect()
     })
 }
 

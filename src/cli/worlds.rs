@@ -110,7 +110,9 @@ impl Beginning {
             let (agent, home, prefix) = (ssh.agent, ssh.home, prefix(global));
             return Ok(Self { cloud, agent, home, stores: true, state, prefix });
         }
-        let Surroundings { environment, home } = Surroundings::of_the_process()?;
+        let around = Surroundings::of_the_process()?;
+        let state = around.state();
+        let Surroundings { environment, home } = around;
         let cloud = if offline {
             None
         } else {
@@ -122,7 +124,6 @@ impl Beginning {
         };
         let agent = agent_socket(&environment);
         let stores = credentials::store(&environment, &home).is_ok();
-        let state = folder(&environment, "XDG_STATE_HOME", home.join(".local/state")).join("dacapo");
         Ok(Self { cloud, agent, home, stores, state, prefix: "dacapo".to_owned() })
     }
 }
@@ -172,11 +173,18 @@ impl Surroundings {
         })?;
         Ok(Self { environment, home })
     }
+
+    /// Where this laptop keeps what isn't in a store.
+    pub(super) fn state(&self) -> PathBuf {
+        folder(&self.environment, "XDG_STATE_HOME", self.home.join(".local/state")).join("dacapo")
+    }
 }
 
 fn real(loaded: &Loaded) -> Result<Settings> {
     let spec = &loaded.spec;
-    let Surroundings { environment, home } = Surroundings::of_the_process()?;
+    let around = Surroundings::of_the_process()?;
+    let state = around.state();
+    let Surroundings { environment, home } = around;
     let below = |variable: &str, otherwise: &str| folder(&environment, variable, home.join(otherwise));
     let agent = agent_socket(&environment);
     Ok(Settings {
@@ -200,7 +208,7 @@ fn real(loaded: &Loaded) -> Result<Settings> {
             limits: Limits::real(),
         },
         laptop: laptop(&environment),
-        state: below("XDG_STATE_HOME", ".local/state").join("dacapo"),
+        state,
     })
 }
 

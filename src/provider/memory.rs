@@ -9,7 +9,7 @@ use crate::digest::ContentHash;
 use crate::durable::{Draft, Kept};
 use crate::error::{Error, Result};
 use crate::facts::{LargeFiles, Store};
-use crate::record::{RECEIPTS, Receipt, receipts_of};
+use crate::record::{RECEIPTS, Receipt, session_of};
 
 /// The place that holds the record.
 pub enum Memory {
@@ -78,15 +78,13 @@ impl Memory {
         }
     }
 
-    /// Returns the paths of a store's receipts, those of one session or of all, oldest first within a session.
-    pub fn receipts(&self, store: &Store, session: Option<&str>) -> Vec<String> {
-        let folder = session.map_or_else(|| RECEIPTS.to_owned(), receipts_of);
-        let of = |path: &str| path.starts_with(&folder) && path.ends_with(".json");
+    /// Returns the paths of a store's receipts, oldest first within a session.
+    pub fn receipts(&self, store: &Store) -> Vec<String> {
         let mut paths: Vec<String> = match self {
             Self::Store(_) => store.files.iter().map(|file| file.path.clone()).collect(),
             Self::Local(place) => local_receipts(place),
         };
-        paths.retain(|path| of(path));
+        paths.retain(|path| session_of(path).is_some());
         paths.sort();
         paths
     }

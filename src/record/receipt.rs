@@ -131,5 +131,11 @@ pub fn folder(session: &str) -> String {
     format!("{RECEIPTS}{session}/")
 }
 
+/// Returns the session whose receipt lies at a path below the store's folder; none where it can't be one.
+pub fn session_of(path: &str) -> Option<&str> {
+    let (session, name) = path.strip_prefix(RECEIPTS)?.split_once('/')?;
+    name.ends_with(".json").then_some(session)
+}
+
 /// Where receipts lie, below the store's folder.
 pub const RECEIPTS: &str = ".dacapo/receipts/";

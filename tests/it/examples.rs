@@ -154,6 +154,7 @@ const WORK: &[Step] = &[
     Meanwhile(|project| project.on_server("echo scratch > ../scratch.bin")),
     Runs("dacapo down --yes --discard files:scratch.bin", 0, "has no server"),
     Runs("dacapo log", 0, "files:scratch.bin"),
+    Runs("dacapo log lesson3", 0, "files:scratch.bin"),
     Runs("dacapo log --all --json", 0, "\"version\":1"),
     Runs("dacapo report -o report.html", 0, "report.html"),
     Runs("dacapo report --all -o report.html", 0, "report.html"),

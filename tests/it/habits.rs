@@ -61,6 +61,11 @@ fn a_timeout_stops_what_changes_the_world_at_a_safe_point_and_a_look_at_once() {
     }
 }
 
+/// The home directory of the laptop, as far as commands see it that ask no world.
+fn outside(project: &Project) -> std::path::PathBuf {
+    project.path().join("outside-home")
+}
+
 /// Completes a command line whose last word is being typed, by bash itself.
 fn completed(project: &Project, words: &[&str]) -> Vec<String> {
     let script = r#"
@@ -73,17 +78,29 @@ fn completed(project: &Project, words: &[&str]) -> Vec<String> {
     let path = format!("{}:{}", folder.display(), std::env::var("PATH").unwrap());
     let mut bash = Command::new("bash");
     bash.args(["-c", script, "bash"]).args(words).current_dir(project.path()).env("PATH", path);
+    bash.env("HOME", outside(project)).env_remove("XDG_STATE_HOME");
     let output = bash.output().unwrap();
     assert!(output.status.success(), "{output:?}");
     String::from_utf8(output.stdout).unwrap().lines().map(|line| line.trim().to_owned()).collect()
 }
 
 #[test]
-fn bash_completes_commands_flags_and_the_artifacts_of_this_session() {
+fn bash_completes_commands_flags_artifacts_and_sessions() {
     let project = Project::without_world(SPEC);
     assert_eq!(completed(&project, &["dacapo", "orph"]), ["orphans"]);
     assert_eq!(completed(&project, &["dacapo", "down", "--keep"]), ["--keep-disk"]);
     assert_eq!(completed(&project, &["dacapo", "artifacts", "push", ""])[0], "model");
+    assert_eq!(completed(&project, &["dacapo", "log", "less"]), ["lesson3"], "this one's");
+    let runs = outside(&project).join(".local/state/dacapo/runs");
+    std::fs::create_dir_all(&runs).unwrap();
+    for name in ["lesson4.json", "speech.json", "lesson5.part"] {
+        std::fs::write(runs.join(name), "{}").unwrap();
+    }
+    assert_eq!(
+        completed(&project, &["dacapo", "log", "less"]),
+        ["lesson3", "lesson4"],
+        "those that ran here"
+    );
     for (shell, said) in
         [("zsh", "#compdef dacapo"), ("fish", "complete --keep-order --exclusive --command dacapo")]
     {

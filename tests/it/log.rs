@@ -45,10 +45,34 @@ fn each_session_that_ended_is_told_with_its_time_its_cost_and_what_came_in_and_w
     assert_eq!(told.len(), 2);
     assert!(told[1]["kept_disk"].is_string(), "{told:#?}");
     assert_eq!(stored(&project).len(), 2, "each is written once");
-    assert_eq!(
-        project.dacapo(&["log", "--all", "--json"]).exits(0).json()["sessions"].as_array().unwrap().len(),
-        2
-    );
+    for asked in [&["--all"][..], &["lesson3"], &["lesson3", "lesson3"]] {
+        let told = project.dacapo(&[&["log", "--json"], asked].concat()).exits(0).json();
+        assert_eq!(told["sessions"].as_array().unwrap().len(), 2, "{asked:?}: {told:#}");
+    }
+}
+
+#[test]
+fn sessions_of_the_store_are_told_by_name() {
+    let project = Project::new();
+    let spec = fs::read_to_string(project.path().join("session.toml")).unwrap();
+    for name in ["lesson3", "lesson4"] {
+        let named = spec.replacen("\"lesson3\"", &format!("\"{name}\""), 1);
+        fs::write(project.path().join("session.toml"), named).unwrap();
+        project.dacapo(&["up", "--yes"]).exits(0);
+        project.dacapo(&["down", "--yes"]).exits(0);
+    }
+    let names = |asked: &[&str]| {
+        let told = project.dacapo(&[&["log", "--json"], asked].concat()).exits(0).json();
+        let told = told["sessions"].as_array().unwrap().clone();
+        told.iter().map(|one| one["session"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(names(&[]), ["lesson4"], "this one's");
+    assert_eq!(names(&["lesson3"]), ["lesson3"]);
+    assert_eq!(names(&["lesson4", "lesson3"]), ["lesson3", "lesson4"]);
+    assert_eq!(names(&["--all"]), ["lesson3", "lesson4"]);
+    let unknown = project.dacapo(&["log", "lesson3", "lesson"]).exits(1);
+    unknown.says("no session `lesson` has ended in this store").says("dacapo --sandbox log --all");
+    project.dacapo(&["log", "--all", "lesson3"]).exits(3).says("--all");
 }
 
 #[test]

@@ -61,7 +61,9 @@ class Page:
         cell.send_keys(Keys.SHIFT, Keys.ENTER)
 
     def save(self):
+        """Saves a new notebook for the first time, which is when its name is asked for; it keeps the one it has."""
         self.find(".jp-Notebook")[0].send_keys(Keys.CONTROL, "s")
+        until("its name is asked for", lambda: self.find(".jp-Dialog .jp-mod-accept"))[0].click()
 
     def close(self):
         self.driver.quit()
