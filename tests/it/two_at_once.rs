@@ -114,10 +114,10 @@ fn the_second_laptop_is_told_who_holds_the_session_and_for_how_long() {
 
 #[test]
 fn the_lease_is_renewed_however_long_the_machine_takes() {
-    let project = Project::with_speed(60);
+    let project = Project::with_speed(30);
     let world = World::of(&project);
     // Each of them takes longer than a lease holds, and long enough for a second laptop to find them at it.
-    world.set(&json!({"cloud": {"timing": {"provisioning": 600.0, "deleting": 600.0}}}));
+    world.set(&json!({"cloud": {"timing": {"provisioning": 700.0, "deleting": 700.0}}}));
     for command in ["up", "down"] {
         let noted = world.requests().len();
         let at_work = started_at(&project, "first", &[command, "--yes"]);
