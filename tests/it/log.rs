@@ -4,6 +4,7 @@ use std::fs;
 
 use serde_json::Value;
 
+use crate::habits::completed_at;
 use crate::support::{Project, without_store};
 
 fn sessions(project: &Project) -> Vec<Value> {
@@ -70,6 +71,8 @@ fn sessions_of_the_store_are_told_by_name() {
     assert_eq!(names(&["lesson3"]), ["lesson3"]);
     assert_eq!(names(&["lesson4", "lesson3"]), ["lesson3", "lesson4"]);
     assert_eq!(names(&["--all"]), ["lesson3", "lesson4"]);
+    let typed = ["dacapo", "log", "less"];
+    assert_eq!(completed_at(&project.laptop(), &project, &typed), ["lesson3", "lesson4"], "both ran here");
     let unknown = project.dacapo(&["log", "lesson3", "lesson"]).exits(1);
     unknown.says("no session `lesson` has ended in this store").says("dacapo --sandbox log --all");
     project.dacapo(&["log", "--all", "lesson3"]).exits(3).says("--all");
