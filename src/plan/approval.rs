@@ -21,7 +21,8 @@ impl Plan {
     /// Returns what approving this plan approves.
     ///
     /// In which words somebody didn't answer is no part of it: a bad connection has others each time. Nor is which
-    /// programs run, where they are named as a loss: that names all of them, and a job starts new ones all the time.
+    /// programs run, for a job starts new ones all the time: where they are named as a loss, all of them are, and
+    /// where they aren't, whichever of them stops the end.
     pub fn approval(&self) -> Approval<'_> {
         Approval {
             session: &self.session,

@@ -215,8 +215,8 @@ pub struct GuardState {
 }
 
 impl GuardState {
-    /// Returns what approving a plan approves of it: not the words of failed connections, nor which programs run
-    /// where none of them stands against it.
+    /// Returns what approving a plan approves of it: not the words of failed connections, nor which programs run;
+    /// only whether any stands against it.
     pub(super) fn approved(&self) -> Option<Self> {
         if self.guard == Guard::Processes && self.findings.is_empty() {
             return None;
@@ -224,10 +224,16 @@ impl GuardState {
         let wordless = |finding: &Finding| match finding {
             Finding::Unreachable { .. } => Finding::Unreachable { why: String::new() },
             Finding::RemoteUnreachable { .. } => Finding::RemoteUnreachable { why: String::new() },
+            Finding::Process { .. } => {
+                Finding::Process { pid: 0, command: String::new(), why: String::new() }
+            }
             other => other.clone(),
         };
         let Self { guard, findings, discarded, evidence } = self;
-        let [findings, discarded] = [findings, discarded].map(|all| all.iter().map(wordless).collect());
+        let [mut findings, discarded] =
+            [findings, discarded].map(|all| all.iter().map(wordless).collect::<Vec<_>>());
+        // How many programs run is no more lasting than which.
+        findings.dedup();
         Some(Self { guard: *guard, findings, discarded, evidence: evidence.clone() })
     }
 }

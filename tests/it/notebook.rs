@@ -6,6 +6,7 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -47,8 +48,14 @@ fn running() -> (Project, u16) {
     (project, port)
 }
 
+/// A port that nobody has, from below those that a system hands out by itself: no other test gets it meanwhile.
 pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let mut ports = std::iter::repeat_with(|| {
+        let next = std::process::id().wrapping_mul(97).wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+        10_000 + u16::try_from(next % 20_000).unwrap()
+    });
+    ports.find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).unwrap()
 }
 
 pub fn behaves(project: &Project, how: &Value) {
@@ -86,9 +93,13 @@ impl Way {
         out.read_line(&mut url).unwrap();
         let said = Arc::new(Mutex::new(String::new()));
         let (heard, lines) = (Arc::clone(&said), BufReader::new(child.stderr.take().unwrap()).lines());
-        std::thread::spawn(move || {
+        let hearing = std::thread::spawn(move || {
             lines.map_while(Result::ok).for_each(|line| heard.lock().unwrap().push_str(&(line + "\n")));
         });
+        if url.is_empty() {
+            hearing.join().unwrap();
+            panic!("no address was printed: {}", said.lock().unwrap());
+        }
         Self { child, out, url: url.trim().to_owned(), said }
     }
 
@@ -119,9 +130,10 @@ impl Drop for Way {
 fn asked(port: u16, path: &str, token: &str) -> String {
     let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)) else { return String::new() };
     stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-    write!(stream, "GET {path} HTTP/1.0\r\nAuthorization: token {token}\r\n\r\n").unwrap();
+    let request = format!("GET {path} HTTP/1.0\r\nAuthorization: token {token}\r\n\r\n");
     let mut answer = String::new();
-    let _ = stream.read_to_string(&mut answer);
+    // A way that leads nowhere may be closed before, or while, it is asked.
+    let _ = stream.write_all(request.as_bytes()).and_then(|()| stream.read_to_string(&mut answer));
     answer.lines().next().unwrap_or_default().to_owned()
 }
 

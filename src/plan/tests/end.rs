@@ -334,6 +334,24 @@ fn a_silent_server_needs_no_new_approval_because_its_silence_is_worded_anew() {
     assert!(!silent(State::Absent, "timed out", &[]).agrees_with(&named));
 }
 
+#[test]
+fn whichever_programs_run_the_approval_is_the_same_but_not_where_there_were_none() {
+    let running = |pids: &[u32], discards: &[Discard]| {
+        changed_with(discards, |spec, world| {
+            spec.state = State::Absent;
+            let program = |pid| Process { pid, command: format!("sleep {pid}"), why: "checkout".to_owned() };
+            seen(world).processes = pids.iter().map(|pid| program(*pid)).collect();
+        })
+    };
+    for discards in [&[][..], &[Discard::Processes]] {
+        let approved = running(&[7], discards);
+        assert!(running(&[8, 9], discards).agrees_with(&approved));
+    }
+    assert!(!running(&[7], &[]).agrees_with(&running(&[], &[])), "they stand against it now");
+    assert!(!running(&[], &[]).agrees_with(&running(&[7], &[])), "nothing stands against it any more");
+    assert!(!running(&[7], &[]).agrees_with(&running(&[7], &[Discard::Processes])));
+}
+
 fn saving(change: impl FnOnce(&mut Checkout)) -> Plan {
     ending(|spec, world| {
         spec.repo.on_absent = OnAbsent::SaveBranch;

@@ -165,13 +165,21 @@ def port_holder(port):
     if not sockets:
         return None
     for pid in (name for name in os.listdir("/proc") if name.isdigit()):
-        folder = "/proc/%s/fd" % pid
-        try:
-            links = (os.fsencode(os.readlink(folder + "/" + number)) for number in os.listdir(folder))
-            if any(link in sockets for link in links):
-                return int(pid)
-        except OSError:
-            continue  # Gone meanwhile, or not ours to look at.
+        if any(link in sockets for link in open_in("/proc/%s/fd" % pid)):
+            return int(pid)
     return 0
+
+
+def open_in(folder):
+    """Yields what a process has open, as far as it is ours to look at, without what it closes meanwhile."""
+    try:
+        numbers = os.listdir(folder)
+    except OSError:
+        return
+    for number in numbers:
+        try:
+            yield os.fsencode(os.readlink(folder + "/" + number))
+        except OSError:
+            continue
 
 
