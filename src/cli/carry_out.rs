@@ -22,6 +22,7 @@ use crate::apply::{self, Context, Hold, Interrupt, Outcome, holding, refuse_held
 use crate::error::{Error, ExitCode, Result};
 use crate::event::{Event, Sender};
 use crate::facts::{ArtifactFile, Server};
+use crate::guard::Finding;
 use crate::observe::{Held, Reading, observe};
 use crate::observed::Observed;
 use crate::plan::{self, Kind, Note, Plan, Transfers, artifact_paths};
@@ -259,12 +260,7 @@ impl Job<'_> {
     async fn act_holding(&self, approved: &Plan, hold: &mut Hold) -> Result<Outcome> {
         let plan = self.look_again().await?;
         if !plan.agrees_with(approved) {
-            return Err(Error::of(
-                ExitCode::Stale,
-                "the world changed since the plan was shown; nothing was done",
-            )
-            .why("the plan that is made now differs from the one that was approved")
-            .hint("run the same command again to see the new plan"));
+            return Err(stale(&plan));
         }
         let (events, inbox) = Sender::channel();
         let random = random_word;
@@ -339,6 +335,23 @@ fn left_over(plan: &Plan) -> Error {
     Error::of(ExitCode::Refused, "what is left can't be done as things stand")
         .why(format!("{} finding(s) stand against it", plan.blocked.len()))
         .hint("the reasons stand above")
+}
+
+/// Says that the plan that is made now isn't the one that was approved, and what may keep it from ever being so.
+fn stale(plan: &Plan) -> Error {
+    let error = Error::of(ExitCode::Stale, "the world changed since the plan was shown; nothing was done")
+        .why("the plan that is made now differs from the one that was approved");
+    let told = plan.guards.iter().flat_map(|state| state.findings.iter().chain(&state.discarded));
+    let at_work = told.into_iter().find_map(|finding| match finding {
+        Finding::Process { command, .. } => Some(command),
+        _ => None,
+    });
+    let Some(command) = at_work else {
+        return error.hint("run the same command again to see the new plan");
+    };
+    error
+        .why(format!("`{command}` is at work on the server, and may change it all the time"))
+        .hint("wait for it or stop it, then run the same command again")
 }
 
 /// Refuses what would fail for want of a key, before a machine bills for nothing.

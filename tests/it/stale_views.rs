@@ -469,6 +469,16 @@ fn programs_named_as_a_loss_are_a_loss_whichever_run_when_the_disk_is_kept() {
 }
 
 #[test]
+fn a_model_that_is_being_written_is_not_stored_and_who_writes_it_is_named() {
+    let (project, world) = up();
+    let _job = Training::on(&project);
+    let ran = project.dacapo(DOWN).exits(7).says("the world changed since the plan was shown");
+    ran.says("is at work on the server, and may change it all the time")
+        .says("stop it, then run the same command again");
+    bills(&world, 1, 1);
+}
+
+#[test]
 fn a_machine_evicted_between_its_proof_and_its_deletion_leaves_nothing_behind() {
     let (project, world) = spot(true);
     let mut rule = changes("POST", "/2/files/upload", evicted());
