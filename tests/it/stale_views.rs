@@ -430,18 +430,23 @@ fn reap_that_loses_its_lease_begins_anew_and_does_not_keep_a_disk_for_it() {
     bills(&world, 0, 0);
 }
 
-/// A job on the server that starts a new program all the time, and writes a model.
-struct Training(Child);
+/// A job in the checkout.
+struct Job(Child);
 
-impl Training {
-    fn on(project: &Project) -> Self {
+impl Job {
+    /// One that starts a new program all the time, and writes a model.
+    fn training(project: &Project) -> Self {
         let job = "n=0; while [ -e train.py ]; do n=$((n+1)); echo $n > export.pkl; sleep 0.01; done";
+        Self::on(project, &["sh", "-c", job])
+    }
+
+    fn on(project: &Project, words: &[&str]) -> Self {
         let checkout = project.server().join("lesson3");
-        Self(Command::new("sh").args(["-c", job]).current_dir(checkout).spawn().unwrap())
+        Self(Command::new(words[0]).args(&words[1..]).current_dir(checkout).spawn().unwrap())
     }
 }
 
-impl Drop for Training {
+impl Drop for Job {
     fn drop(&mut self) {
         // It may have ended by itself: then there is nothing to kill.
         drop(self.0.kill());
@@ -453,7 +458,7 @@ impl Drop for Training {
 fn reap_ends_a_machine_whose_programs_change_all_the_time_and_keeps_its_disk() {
     let (project, world) = up();
     world.jump(9.0 * 3_600.0);
-    let _job = Training::on(&project);
+    let _job = Job::training(&project);
     project.dacapo(&["reap"]).exits(0).says("stays and bills");
     bills(&world, 0, 1);
 }
@@ -461,7 +466,7 @@ fn reap_ends_a_machine_whose_programs_change_all_the_time_and_keeps_its_disk() {
 #[test]
 fn programs_named_as_a_loss_are_a_loss_whichever_run_when_the_disk_is_kept() {
     let (project, world) = up();
-    let _job = Training::on(&project);
+    let _job = Job::training(&project);
     project.dacapo(&["down", "--yes", "--keep-disk"]).exits(5).says("sh").says("--discard processes");
     bills(&world, 1, 1);
     project.dacapo(&["down", "--yes", "--keep-disk", "--discard", "processes"]).exits(0);
@@ -469,11 +474,13 @@ fn programs_named_as_a_loss_are_a_loss_whichever_run_when_the_disk_is_kept() {
 }
 
 #[test]
-fn a_model_that_is_being_written_is_not_stored_and_who_writes_it_is_named() {
+fn who_may_have_changed_the_world_after_the_approval_is_named() {
     let (project, world) = up();
-    let _job = Training::on(&project);
-    let ran = project.dacapo(DOWN).exits(7).says("the world changed since the plan was shown");
-    ran.says("is at work on the server, and may change it all the time")
+    let _job = Job::on(&project, &["sleep", "600"]);
+    let changed = || project.on_server("printf trained > export.pkl");
+    changed_meanwhile(&project, &world, DOWN, changed)
+        .exits(7)
+        .says("`sleep 600` is at work on the server, and may change it all the time")
         .says("stop it, then run the same command again");
     bills(&world, 1, 1);
 }
