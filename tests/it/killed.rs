@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::interrupt::{Started, last_record};
+use crate::interrupt::{Started, last_record, until};
 use crate::support::Project;
 
 const MOMENTS: u64 = 10;
@@ -34,7 +34,7 @@ fn killed_while_the_machine_boots_its_id_is_noted_already_and_nothing_is_locked(
 }
 
 fn kill_and_run_again(seed: u64) {
-    let project = Project::with_speed(120);
+    let project = Project::with_speed(60);
     let mut random = seed;
     let up = whole(&project, "up");
     let mut model = std::fs::read(project.server().join("lesson3/export.pkl")).unwrap();
@@ -61,7 +61,8 @@ fn kill_and_run_again(seed: u64) {
             again = project.dacapo(&["down", "--yes"]);
         }
         assert_eq!(again.code, 0, "{label}: {}\n{}", again.stdout, again.stderr);
-        assert_eq!(billing(&project), [""; 0], "{label}: nothing bills");
+        // The killed one may have had the machine deleted: its disk takes seconds more to the trash.
+        until(&format!("{label}: nothing bills"), || billing(&project).is_empty());
     }
     project.dacapo(&["up", "--yes"]).exits(0);
     let last = std::fs::read(project.server().join("lesson3/export.pkl")).unwrap();
